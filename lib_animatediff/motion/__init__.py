@@ -1,0 +1,1 @@
+"""Motion modules: the network, its families, its files."""

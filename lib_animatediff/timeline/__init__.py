@@ -1,0 +1,1 @@
+"""What happens at which step to which frame: context windows and how overlaps are averaged."""

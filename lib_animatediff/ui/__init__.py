@@ -1,0 +1,1 @@
+"""The panel, the settings, infotext and X/Y/Z axes."""
