@@ -1,0 +1,198 @@
+"""One generation of the host, from the script's first hook to its last.
+
+The host swallows what a script hook raises and makes a plain image instead, so the hooks only remember an error; it
+is raised where the host cannot swallow it: in ``p.init``, before anything is sampled, or in the sampler's call.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from lib_animatediff.errors import AnimateDiffError, ModelFileError, RequestError, UnsupportedError
+from lib_animatediff.hosts.protocol import Host
+from lib_animatediff.infotext import INFOTEXT_KEY, infotext_value
+from lib_animatediff.motion.cache import MotionModelCache
+from lib_animatediff.motion.files import list_motion_modules
+from lib_animatediff.noise.ramp import blend_first_last
+from lib_animatediff.output import show, unwritable, write_videos
+from lib_animatediff.plan import AnimationPlan, frame_count, make_plan
+from lib_animatediff.request import AnimationRequest
+from lib_animatediff.run import sample_animated
+from lib_animatediff.unet.hooks import check_fits
+from lib_animatediff.unet.patch import instance_attribute, pop_instance_attribute, set_instance_attribute
+from lib_animatediff.video.write import WriterOptions
+
+_ATTRIBUTE = "animatediff"
+_SAMPLER_CALLS = ("sample", "sample_img2img")
+
+
+class Settings(Protocol):
+    """What the user set once for all runs; read at use."""
+
+    def model_folder(self) -> Path: ...
+
+    def writer_options(self) -> WriterOptions: ...
+
+    def frames_in_own_folder(self) -> bool:
+        """Whether PNG frames go into a folder of the animation, not among the host's own images."""
+
+    def keep_motion_module(self) -> str:
+        """Where the weights stay after a run: "device", "ram" or "nowhere"."""
+
+
+@dataclass
+class Animation:
+    """The state of one generation; it lives as an attribute of the host's processing object and dies with it."""
+
+    request: AnimationRequest | None
+    host: Host | None
+    models: MotionModelCache
+    settings: Settings
+    version: str
+    error: AnimateDiffError | None = None
+    plan: AnimationPlan | None = None
+    ramp_noise: Any = None
+    batches: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, p: Any) -> Animation | None:
+        """The animation ``p`` is generating, or None when it makes plain images."""
+        return vars(p).get(_ATTRIBUTE)
+
+    @staticmethod
+    def forget(p: Any) -> None:
+        """Make ``p`` a plain generation again (scripts may run the same ``p`` several times)."""
+        pop_instance_attribute(p, _ATTRIBUTE)
+        pop_instance_attribute(p, "init")
+        getattr(p, "extra_generation_params", {}).pop(INFOTEXT_KEY, None)
+
+    def begin(self, p: Any) -> None:
+        """First hook: size the batch for the animation and see to it that ``prepare`` runs before any sampling."""
+        vars(p)[_ATTRIBUTE] = self
+        host_init = p.init
+
+        def init(*args: Any, **kwargs: Any) -> Any:
+            pop_instance_attribute(p, "init")
+            self.prepare(p)
+            return host_init(*args, **kwargs)
+
+        set_instance_attribute(p, "init", init)
+        if self.request is None:
+            return
+        p.batch_size = frame_count(self.request)
+        p.do_not_save_grid = True
+        if "PNG" not in self.request.format or self.settings.frames_in_own_folder():
+            p.do_not_save_samples = True
+        if getattr(p, "txt2img_upscale", False):
+            # the gallery's upscale button hands over one picture: the whole animation is made again, then upscaled
+            p.txt2img_upscale, p.firstpass_image = False, None
+
+    def prepare(self, p: Any) -> None:
+        """Load and check everything the animation needs; raise AnimateDiffError for the user if it cannot be made."""
+        if self.error is not None:
+            raise self.error
+        request = self.request
+        missing = unwritable(request.format)
+        if missing and not set(request.format) - set(missing) - {"TXT", "Frame"}:
+            raise UnsupportedError(next(iter(missing.values())))
+        images = getattr(p, "init_images", None)
+        if images and len(images) not in (1, frame_count(request)):
+            raise RequestError(
+                "video_length",
+                f"img2img got {len(images)} images for {frame_count(request)} frames. Give one image, or one per frame.",
+            )
+        self.host.check(p)
+        model = self.models.get(motion_module_path(self.settings.model_folder(), request.model))
+        check_fits(self.host.unet(p), model)
+        self.plan = make_plan(request, model)
+        if request.use_main_seed:
+            frames = self.plan.frames
+            p.all_seeds[:] = [p.all_seeds[i - i % frames] for i in range(len(p.all_seeds))]
+        p.extra_generation_params[INFOTEXT_KEY] = infotext_value(
+            request,
+            extra={"mm_hash": model.sha256[:8], "version": self.version},
+            tab="txt2img" if images is None else "img2img",
+        )
+
+    def before_batch(self, p: Any) -> None:
+        """Draw the noise an image fades into, before the host draws the noise it samples from."""
+        if self.plan is not None and len(getattr(p, "init_images", None) or []) == 1:
+            self.ramp_noise = p.rng.next()
+
+    def before_sampling(self, p: Any) -> None:
+        """Let the next call of this pass's sampler be an animated one (idempotent: some hosts ask twice a pass)."""
+        sampler = p.sampler
+        if any(getattr(vars(sampler).get(name), "is_animated", False) for name in _SAMPLER_CALLS):
+            return
+        stack = ExitStack()
+        for name in _SAMPLER_CALLS:
+            animated = self._animated(sampler, name, getattr(sampler, name), stack)
+            stack.enter_context(instance_attribute(sampler, name, animated))
+
+    def _animated(self, sampler: Any, name: str, sample: Callable, attached: ExitStack) -> Callable:
+        def animated(p: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+            attached.close()
+            if self.plan is None:
+                raise self.error or AnimateDiffError("AnimateDiff was not prepared for this run; see the log.")
+            if name == "sample_img2img" and self.ramp_noise is not None:
+                x = self._ramp(p, x)
+            try:
+                return sample_animated(self.host, self.plan, p, sampler, sample, x, *args, **kwargs)
+            finally:
+                self._release_memory(p)
+
+        animated.is_animated = True
+        return animated
+
+    def _ramp(self, p: Any, x: Any) -> Any:
+        """Latents of the first image, fading into noise or into the last image (frames, channels, height, width)."""
+        request, noise = self.request, self.ramp_noise.to(x)
+        self.ramp_noise = None
+        last = request.last_image()
+        return blend_first_last(
+            x,
+            None if last is None else self.host.encode_image(p, last).to(x),
+            noise,
+            power=request.latent_power,
+            scale=request.latent_scale,
+            power_last=request.latent_power_last,
+            scale_last=request.latent_scale_last,
+        )
+
+    def _release_memory(self, p: Any) -> None:
+        keep = self.settings.keep_motion_module()
+        if keep == "nowhere":
+            self.models.clear()
+        if keep != "device" or self.host.low_memory(p):
+            self.plan.motion_model.to("cpu")
+
+    def count_batch(self, images: Sequence[Any]) -> None:
+        """Remember how many frames the host decoded in one of its batches (one batch is one video)."""
+        self.batches.append(len(images))
+
+    def finish(self, p: Any, processed: Any) -> None:
+        """Last hook: write the videos and hand them to the host."""
+        if self.plan is None or not self.batches:
+            return
+        in_script = bool(p.script_args and p.script_args[0])  # one of the scripts dropdown uses the images itself
+        own_png = "PNG" in self.request.format and self.settings.frames_in_own_folder()
+        options = self.settings.writer_options()
+        videos = write_videos(processed, self.batches, self.request, p.outpath_samples, options, png=own_png)
+        show(processed, videos, self.request, is_api=getattr(p, "is_api", False), keep_pictures=in_script)
+
+
+def motion_module_path(folder: Path, name: str) -> Path:
+    """The file ``name`` in the motion module folder; ModelFileError with the names there are if it is not one of them."""
+    path = folder / name
+    if path.is_file():
+        return path
+    names = list_motion_modules(folder)
+    known = f"It holds: {', '.join(names[:20])}." if names else "It holds no motion module; put one there."
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise ModelFileError(f"There is no motion module {name} in {folder}.{hint} {known}")

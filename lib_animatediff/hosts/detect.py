@@ -1,0 +1,30 @@
+"""Which adapter serves the WebUI we run in: found by what its engine can do, never by its name."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from lib_animatediff.hosts.protocol import Host
+
+UNKNOWN_HOST = (
+    "AnimateDiff does not know this WebUI's engine, so it cannot animate here. It serves AUTOMATIC1111 v1.10 and its "
+    "relatives; see the README for the list."
+)
+
+
+def _importable(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def detect_host() -> Host | None:
+    """The adapter for the running WebUI, or None for an engine nobody has tried this extension on."""
+    if _importable("backend") or _importable("ldm_patched") or _importable("modules_forge"):
+        return None
+    if _importable("modules.sd_samplers_cfg_denoiser") and _importable("modules.sd_models"):
+        from lib_animatediff.hosts.a1111 import A1111
+
+        return A1111()
+    return None

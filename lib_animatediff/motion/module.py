@@ -1,0 +1,192 @@
+"""The temporal transformer of a motion module, with the arithmetic of the official code and fewer passes over memory.
+
+Source of the formulas: guoyww/AnimateDiff, ``animatediff/models/motion_module.py`` (Guo et al., arXiv:2307.04725).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lib_animatediff.errors import AnimateDiffError
+
+HEADS = 8
+NORM_GROUPS = 32
+NORM_EPS = 1e-6
+
+# CUDA launches one block per leading row of an attention and fails above 65,535 of them.
+MAX_ATTENTION_ROWS = 32768
+
+# Bytes of intermediates alive at once: near the size of the caches on a CPU, a small part of the memory on a GPU.
+CHUNK_BYTES = {"cpu": 8 << 20, "other": 256 << 20}
+
+_CHUNK_WIDTHS = 14  # widest moment of a chunk, in units of C per token: norm 1, feed-forward 8, its gate 4, stream 1
+
+
+def position_table(channels: int, length: int) -> Tensor:
+    """Sinusoidal table (length, channels) in float32: sin and cos interleaved, base 10000 (arXiv:1706.03762, 3.5)."""
+    position = torch.arange(length).unsqueeze(1)
+    rate = torch.exp(torch.arange(0, channels, 2) * (-math.log(10000.0) / channels))
+    table = torch.empty(length, channels)
+    table[:, 0::2] = torch.sin(position * rate)
+    table[:, 1::2] = torch.cos(position * rate)
+    return table
+
+
+class Weights(nn.Module):
+    """A weight and maybe a bias, with no forward of its own: hosts replace those of nn.Linear and the norms."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None):
+        super().__init__()
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+
+    def like(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias in the dtype and on the device of x; the stored ones when they are there already."""
+        bias = None if self.bias is None else self.bias.to(x.device, x.dtype)
+        return self.weight.to(x.device, x.dtype), bias
+
+
+class TemporalTransformer(nn.Module):
+    """GroupNorm, two self-attentions over the frames and a feed-forward, added to the input.
+
+    ``tensors`` holds the official keys below ``...temporal_transformer.``; each tensor is kept as it is, only the
+    three matrices of an attention are joined. ``pos_encoder.pe`` may be absent: then a table of ``positions`` rows
+    is computed.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], *, positions: int = 32):
+        super().__init__()
+
+        def weights(name: str) -> Weights:
+            return Weights(tensors[name + ".weight"], tensors[name + ".bias"])
+
+        block = "transformer_blocks.0."
+        self.norm, self.proj_in, self.proj_out = weights("norm"), weights("proj_in"), weights("proj_out")
+        self.channels = self.norm.weight.shape[0]
+        self.attention_norms, self.qkv, self.to_out = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        tables = []
+        for i in (0, 1):
+            attention = f"{block}attention_blocks.{i}."
+            self.attention_norms.append(weights(f"{block}norms.{i}"))
+            self.qkv.append(Weights(torch.cat([tensors[f"{attention}to_{name}.weight"] for name in "qkv"])))
+            self.to_out.append(weights(attention + "to_out.0"))
+            table = tensors.get(attention + "pos_encoder.pe")
+            tables.append(position_table(self.channels, positions) if table is None else table[0])
+        self.ff_norm = weights(block + "ff_norm")
+        self.ff_in, self.ff_out = weights(block + "ff.net.0.proj"), weights(block + "ff.net.2")
+        # Not a buffer: casting the module to fp16 and back must not round the table.
+        self.positions = torch.stack(tables).to(torch.promote_types(tables[0].dtype, torch.float32))
+        self._tables: tuple[tuple, Tensor] | None = None
+        self.eval()
+
+    @property
+    def max_frames(self) -> int:
+        """Rows of the position table: the longest window this module can see."""
+        return self.positions.shape[1]
+
+    def forward(self, x: Tensor, frames: int, *, chunk_bytes: int | None = None) -> Tensor:
+        """x: (groups * frames, C, H, W), frames of a group next to each other; returns the same shape, x included.
+
+        Computes in the dtype of x, on its device, under autocast too. ``chunk_bytes`` bounds the intermediates.
+        Raises AnimateDiffError when there are more frames than positions.
+        """
+        if frames > self.max_frames:
+            raise AnimateDiffError(
+                f"The motion module knows {self.max_frames} positions, but {frames} frames came in one window. "
+                f"Set the context batch size to {self.max_frames} or less."
+            )
+        if x.shape[0] % frames:
+            raise AnimateDiffError(f"A batch of {x.shape[0]} latents cannot be split into groups of {frames} frames.")
+        with _no_autocast(x.device.type):
+            if torch.is_grad_enabled() and (x.requires_grad or self.proj_in.weight.requires_grad):
+                return self._forward_differentiable(x, frames)
+            return self._forward_in_place(x, frames, chunk_bytes)
+
+    def _forward_in_place(self, x: Tensor, frames: int, chunk_bytes: int | None) -> Tensor:
+        """The same sums without autograd: products read and write the layouts as they lie, residuals are their input."""
+        batch, channels, height, width = x.shape
+        if not x.is_contiguous(memory_format=torch.channels_last):
+            x = x.contiguous()
+        normed = F.group_norm(x, NORM_GROUPS, *self.norm.like(x), NORM_EPS)
+
+        # Frames next to each other: (positions, groups * frames, C). A row is then one position of one group, any
+        # slice of rows is contiguous, and the transpositions happen inside the first and the last product.
+        weight, bias = self.proj_in.like(x)
+        stream = x.new_empty(height * width, batch, channels)
+        torch.baddbmm(
+            bias, normed.flatten(2).transpose(1, 2), weight.t().expand(batch, -1, -1), out=stream.transpose(0, 1)
+        )
+        rows = stream.view(-1, frames, channels)
+        step = self._rows_per_chunk(x, frames, chunk_bytes)
+        tables = self._position_tables(frames, x)
+        for start in range(0, rows.shape[0], step):
+            self._block_in_place(rows[start : start + step], tables)
+
+        weight, bias = self.proj_out.like(x)
+        out = torch.add(x, bias.view(-1, 1, 1), out=normed)
+        out.flatten(2).baddbmm_(weight.expand(batch, -1, -1), stream.permute(1, 2, 0))
+        return out
+
+    def _block_in_place(self, rows: Tensor, tables: Tensor) -> None:
+        """rows: (rows, frames, C), contiguous; becomes the output of the transformer block."""
+        tokens = rows.view(-1, self.channels)
+        for norm, qkv, to_out, table in zip(self.attention_norms, self.qkv, self.to_out, tables, strict=True):
+            normed = F.layer_norm(rows, (self.channels,), *norm.like(rows)).add_(table)
+            attended = _attention(F.linear(normed, *qkv.like(rows)))
+            weight, bias = to_out.like(rows)
+            tokens.add_(bias).addmm_(attended.view(-1, self.channels), weight.t())
+        normed = F.layer_norm(tokens, (self.channels,), *self.ff_norm.like(rows))
+        value, gate = F.linear(normed, *self.ff_in.like(rows)).chunk(2, dim=-1)
+        weight, bias = self.ff_out.like(rows)
+        tokens.add_(bias).addmm_(value.mul_(F.gelu(gate)), weight.t())
+
+    def _forward_differentiable(self, x: Tensor, frames: int) -> Tensor:
+        """The formulas one after the other, for autograd."""
+        batch, channels, height, width = x.shape
+        shape = (self.channels,)
+        rows = F.group_norm(x, NORM_GROUPS, *self.norm.like(x), NORM_EPS).flatten(2).permute(2, 0, 1)
+        rows = F.linear(rows, *self.proj_in.like(x)).reshape(-1, frames, channels)
+        tables = self._position_tables(frames, x)
+        for norm, qkv, to_out, table in zip(self.attention_norms, self.qkv, self.to_out, tables, strict=True):
+            normed = F.layer_norm(rows, shape, *norm.like(x)) + table
+            rows = rows + F.linear(_attention(F.linear(normed, *qkv.like(x))), *to_out.like(x))
+        value, gate = F.linear(F.layer_norm(rows, shape, *self.ff_norm.like(x)), *self.ff_in.like(x)).chunk(2, dim=-1)
+        rows = rows + F.linear(value * F.gelu(gate), *self.ff_out.like(x))
+        tokens = F.linear(rows, *self.proj_out.like(x)).view(height, width, batch, channels)
+        return x + tokens.permute(2, 3, 0, 1)
+
+    def _rows_per_chunk(self, x: Tensor, frames: int, chunk_bytes: int | None) -> int:
+        if chunk_bytes is None:
+            chunk_bytes = CHUNK_BYTES.get(x.device.type, CHUNK_BYTES["other"])
+        row = frames * self.channels * _CHUNK_WIDTHS * x.element_size()
+        return max(1, min(MAX_ATTENTION_ROWS, chunk_bytes // row))
+
+    def _position_tables(self, frames: int, x: Tensor) -> Tensor:
+        """(2, frames, C) in the dtype and on the device of x; the last one is kept."""
+        key = (frames, x.dtype, x.device)
+        if self._tables is None or self._tables[0] != key:
+            with torch.inference_mode(False):  # a kept inference tensor would fail in a later run with gradients
+                self._tables = key, self.positions[:, :frames].to(x.device, x.dtype, copy=True)
+        return self._tables[1]
+
+
+def _attention(qkv: Tensor) -> Tensor:
+    """Self-attention over the middle axis of (rows, frames, 3C), per head, scale head_dim ** -0.5 -> (rows, frames, C)."""
+    rows, frames, width = qkv.shape
+    q, k, v = qkv.view(rows, frames, 3, HEADS, width // (3 * HEADS)).permute(2, 0, 3, 1, 4)
+    out = F.scaled_dot_product_attention(q, k, v)
+    return out.transpose(1, 2).reshape(rows, frames, width // 3)
+
+
+def _no_autocast(device_type: str) -> contextlib.AbstractContextManager:
+    """Autocast off; devices it does not know have nothing to turn off."""
+    try:
+        return torch.autocast(device_type, enabled=False)
+    except RuntimeError:
+        return contextlib.nullcontext()

@@ -1,0 +1,59 @@
+"""What a request means on a host: the facts a sampling run needs, decided once, before sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from lib_animatediff.motion.files import MotionModel
+from lib_animatediff.noise.schedule import alphas_cumprod
+from lib_animatediff.request import AnimationRequest
+from lib_animatediff.timeline.windows import context_windows
+
+
+@dataclass(frozen=True)
+class FreeInitPlan:
+    """FreeInit (Wu et al. 2023): how often the animation is sampled anew and which frequencies are kept."""
+
+    iterations: int
+    kind: str
+    d_s: float
+    d_t: float
+
+
+@dataclass(frozen=True)
+class AnimationPlan:
+    """One animation: everything ``run.sampling_run`` needs and nothing of the host."""
+
+    frames: int
+    context: int
+    windows: Callable[[int], list[list[int]]]
+    motion_model: MotionModel
+    alphas_cumprod: torch.Tensor
+    free_init: FreeInitPlan | None = None
+
+
+def frame_count(request: AnimationRequest) -> int:
+    """Frames of the video; 0 asks for one context window's worth (contract of the incumbent)."""
+    return request.video_length or request.batch_size
+
+
+def make_plan(request: AnimationRequest, motion_model: MotionModel) -> AnimationPlan:
+    """The plan for ``request`` with its motion model loaded."""
+    frames = frame_count(request)
+    context = min(request.batch_size, frames)
+
+    def windows(step: int) -> list[list[int]]:
+        return context_windows(step, frames, context, request.stride, request.overlap, request.closed_loop)
+
+    betas = motion_model.family.beta_schedule
+    free_init = None
+    if request.freeinit_enable:
+        free_init = FreeInitPlan(
+            request.freeinit_iters, request.freeinit_filter, request.freeinit_ds, request.freeinit_dt
+        )
+    return AnimationPlan(
+        frames, context, windows, motion_model, alphas_cumprod(betas.kind, betas.start, betas.end), free_init
+    )
