@@ -26,8 +26,8 @@ class Package(NamedTuple):
 
 
 PACKAGES = (
-    Package("av", "av", "MP4, WEBM and the optimised GIF palette", alone=True),
-    Package("cv2", "opencv-python-headless", "interpolation by optical flow and reading videos", alone=False),
+    Package("av", "av", "MP4, WEBM or optimised GIF palette", alone=True),
+    Package("cv2", "opencv-python-headless", "interpolation by optical flow", alone=False),
 )
 PINNED = ("numpy", "pillow")
 

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from PIL import Image
+
 from lib_animatediff.errors import AnimateDiffError, ModelFileError, RequestError, UnsupportedError
+from lib_animatediff.film import film_between
 from lib_animatediff.hosts.protocol import Host
 from lib_animatediff.infotext import INFOTEXT_KEY, infotext_value
 from lib_animatediff.motion.cache import MotionModelCache
@@ -25,6 +28,7 @@ from lib_animatediff.request import AnimationRequest
 from lib_animatediff.run import sample_animated
 from lib_animatediff.unet.hooks import check_fits
 from lib_animatediff.unet.patch import instance_attribute, pop_instance_attribute, set_instance_attribute
+from lib_animatediff.video.still import open_still
 from lib_animatediff.video.write import WriterOptions
 
 _ATTRIBUTE = "animatediff"
@@ -35,6 +39,8 @@ class Settings(Protocol):
     """What the user set once for all runs; read at use."""
 
     def model_folder(self) -> Path: ...
+
+    def film_file(self) -> Path: ...
 
     def writer_options(self) -> WriterOptions: ...
 
@@ -56,6 +62,8 @@ class Animation:
     version: str
     error: AnimateDiffError | None = None
     plan: AnimationPlan | None = None
+    last_image: Image.Image | None = None
+    between: Callable | str = "Off"
     ramp_noise: Any = None
     batches: list[int] = field(default_factory=list)
 
@@ -104,11 +112,20 @@ class Animation:
         if images and len(images) not in (1, frame_count(request)):
             raise RequestError(
                 "video_length",
-                f"img2img got {len(images)} images for {frame_count(request)} frames. Give one image, or one per frame.",
+                f"img2img got {len(images)} images for {frame_count(request)} frames. Give one image or one per frame.",
             )
+        film = request.interp == "FILM"
+        self.between = film_between(self.settings.film_file(), self.host.device()) if film else request.interp
+        self.last_image = open_still(request.last_frame, "last_frame")
         self.host.check(p)
         model = self.models.get(motion_module_path(self.settings.model_folder(), request.model))
         check_fits(self.host.unet(p), model)
+        if min(request.batch_size, frame_count(request)) > model.pe_length:
+            raise RequestError(
+                "batch_size",
+                f"{request.batch_size} frames in one context window are more than the {model.pe_length} positions that "
+                f"{model.path.name} knows. Use {model.pe_length} or less; video_length may stay as long as it is.",
+            )
         self.plan = make_plan(request, model)
         if request.use_main_seed:
             frames = self.plan.frames
@@ -153,10 +170,9 @@ class Animation:
         """Latents of the first image, fading into noise or into the last image (frames, channels, height, width)."""
         request, noise = self.request, self.ramp_noise.to(x)
         self.ramp_noise = None
-        last = request.last_image()
         return blend_first_last(
             x,
-            None if last is None else self.host.encode_image(p, last).to(x),
+            None if self.last_image is None else self.host.encode_image(p, self.last_image).to(x),
             noise,
             power=request.latent_power,
             scale=request.latent_scale,
@@ -182,12 +198,14 @@ class Animation:
         in_script = bool(p.script_args and p.script_args[0])  # one of the scripts dropdown uses the images itself
         own_png = "PNG" in self.request.format and self.settings.frames_in_own_folder()
         options = self.settings.writer_options()
-        videos = write_videos(processed, self.batches, self.request, p.outpath_samples, options, png=own_png)
+        videos = write_videos(
+            processed, self.batches, self.request, p.outpath_samples, options, png=own_png, between=self.between
+        )
         show(processed, videos, self.request, is_api=getattr(p, "is_api", False), keep_pictures=in_script)
 
 
 def motion_module_path(folder: Path, name: str) -> Path:
-    """The file ``name`` in the motion module folder; ModelFileError with the names there are if it is not one of them."""
+    """The file ``name`` in the motion module folder; ModelFileError with the names there are if it is not there."""
     path = folder / name
     if path.is_file():
         return path

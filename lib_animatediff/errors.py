@@ -6,7 +6,7 @@ with 422 and the sentence, not with a stack trace and 500.
 
 
 class AnimateDiffError(Exception):
-    """Anything that keeps AnimateDiff from making the requested animation; the message is a whole sentence for the user."""
+    """Anything that keeps AnimateDiff from making the requested animation; the message is a sentence for the user."""
 
     status_code = 500
 

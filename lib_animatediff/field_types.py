@@ -203,6 +203,21 @@ def _parse_name(row: Field, value: object) -> str:
     return text
 
 
+def decode_image_text(text: str, length: int | None = None) -> bytes:
+    """The file, or its beginning made of `length` characters, in base64 text with or without a data URI's head.
+
+    Raises ValueError for anything else.
+    """
+    head = _DATA_URI.match(text)
+    digits = "".join((text[head.end() :] if head else text).split())
+    if not _BASE64.fullmatch(digits):
+        raise ValueError("This is not base64.")
+    digits = digits[:length].rstrip("=").replace("-", "+").replace("_", "/")
+    if length is not None or len(digits) % 4 == 1:
+        digits = digits[: len(digits) // 4 * 4]
+    return base64.b64decode(digits + "=" * (-len(digits) % 4))
+
+
 def _parse_image(row: Field, value: object) -> object:
     """A Pillow image as it is, base64 text as it is once its beginning has been seen to be an image's."""
     if all(hasattr(value, name) for name in ("size", "mode", "convert")):
@@ -211,14 +226,12 @@ def _parse_image(row: Field, value: object) -> object:
         raise row.error(f"{shown(value)} is not an image. Send {row.accepts}.")
     if not value.strip():
         return None
-    prefix = _DATA_URI.match(value)
-    text = "".join((value[prefix.end() :] if prefix else value).split())
-    if not _BASE64.fullmatch(text):
+    try:
+        start = decode_image_text(value, 64)
+    except ValueError:
         raise row.error(
-            f"{shown(value)} is not base64. Send the image file's content in base64, not a path or address."
-        )
-    head = text[:64].rstrip("=")
-    start = base64.b64decode(head[: len(head) // 4 * 4], altchars=b"-_" if "-" in head or "_" in head else None)
+            f"{shown(value)} is not base64. Send the image file's content, not a path or address."
+        ) from None
     if not start.startswith(_IMAGE_STARTS) and start[4:8] != b"ftyp":
         raise row.error(f"{shown(value)} decodes to something that is not an image. Send a PNG, JPEG or WebP file.")
     return value

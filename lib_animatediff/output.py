@@ -15,7 +15,7 @@ from lib_animatediff.errors import VideoWriteError
 from lib_animatediff.request import AnimationRequest
 from lib_animatediff.video.codecs import pyav
 from lib_animatediff.video.formats import FORMATS
-from lib_animatediff.video.interpolate import interpolate
+from lib_animatediff.video.interpolate import Between, interpolate
 from lib_animatediff.video.names import reserve_stem
 from lib_animatediff.video.write import WriteResult, WriterOptions, write_animation
 
@@ -64,23 +64,37 @@ def split_frames(processed: Any, batches: Sequence[int]) -> list[list[Image.Imag
     return videos
 
 
-def played_frames(frames: list[Image.Image], request: AnimationRequest) -> list[Image.Image]:
+def played_frames(
+    frames: list[Image.Image], request: AnimationRequest, between: Between | str
+) -> list[Image.Image]:
     """The frames in playing order: interpolated, and run backwards to the start for a short closed loop.
+
+    ``between``: the method of ``video.interpolate`` that makes the frames between two.
 
     A closed loop (``A``) of one context window cannot be closed by windows that wrap, so it swings back: all frames,
     then all but the two ends in reverse (contract of the incumbent).
     """
     if request.interp != "Off":
-        frames = list(interpolate(frames, request.interp_x, request.interp))
+        frames = list(interpolate(frames, request.interp_x, between))
     if request.closed_loop == "A" and request.video_length <= request.batch_size:
         frames = frames + frames[-2:0:-1]
     return frames
 
 
 def write_videos(
-    processed: Any, batches: Sequence[int], request: AnimationRequest, folder: str, options: WriterOptions, *, png: bool
+    processed: Any,
+    batches: Sequence[int],
+    request: AnimationRequest,
+    folder: str,
+    options: WriterOptions,
+    *,
+    png: bool,
+    between: Between | str,
 ) -> list[Video]:
-    """Write each batch as one video below ``folder``; ``png``: PNG frames are ours to write, not the host's."""
+    """Write each batch as one video below ``folder``.
+
+    ``png``: PNG frames are ours to write, not the host's. ``between``: see ``played_frames``.
+    """
     formats = [name for name in request.format if name != "Frame" and (name != "PNG" or png)]
     videos, first = [], 0
     for frames in split_frames(processed, batches):
@@ -90,7 +104,7 @@ def write_videos(
         if formats:
             with reserve_stem(folder, processed.all_seeds[first], request.request_id) as stem:
                 results = write_animation(
-                    played_frames(frames, request),
+                    played_frames(frames, request, between),
                     stem,
                     formats,
                     fps=request.fps,

@@ -28,7 +28,6 @@ class AnimationPlan:
     """One animation: everything ``run.sampling_run`` needs and nothing of the host."""
 
     frames: int
-    context: int
     windows: Callable[[int], list[list[int]]]
     motion_model: MotionModel
     alphas_cumprod: torch.Tensor
@@ -43,10 +42,9 @@ def frame_count(request: AnimationRequest) -> int:
 def make_plan(request: AnimationRequest, motion_model: MotionModel) -> AnimationPlan:
     """The plan for ``request`` with its motion model loaded."""
     frames = frame_count(request)
-    context = min(request.batch_size, frames)
 
     def windows(step: int) -> list[list[int]]:
-        return context_windows(step, frames, context, request.stride, request.overlap, request.closed_loop)
+        return context_windows(step, frames, request.batch_size, request.stride, request.overlap, request.closed_loop)
 
     betas = motion_model.family.beta_schedule
     free_init = None
@@ -54,6 +52,4 @@ def make_plan(request: AnimationRequest, motion_model: MotionModel) -> Animation
         free_init = FreeInitPlan(
             request.freeinit_iters, request.freeinit_filter, request.freeinit_ds, request.freeinit_dt
         )
-    return AnimationPlan(
-        frames, context, windows, motion_model, alphas_cumprod(betas.kind, betas.start, betas.end), free_init
-    )
+    return AnimationPlan(frames, windows, motion_model, alphas_cumprod(betas.kind, betas.start, betas.end), free_init)

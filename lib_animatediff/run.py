@@ -31,7 +31,7 @@ class SamplingRun:
     def __init__(self, host: Host, plan: AnimationPlan, p: Any, sampler: Any):
         self.host, self.plan, self.p, self.sampler = host, plan, p, sampler
         self.denoiser = sampler.model_wrap_cfg
-        self.window_length = plan.context
+        self.window_length = plan.frames
 
     def __enter__(self) -> SamplingRun:
         with ExitStack() as stack:

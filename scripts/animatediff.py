@@ -1,25 +1,44 @@
-"""The script the WebUI loads: it hands the host's hooks to the animation. No logic here."""
+"""The script the WebUI loads: it wires the panel, the host's adapter and the animation. No logic here."""
 
-import gradio as gr
-from modules import script_callbacks, scripts, shared
+from modules import script_callbacks, scripts
 
-from lib_animatediff import __version__, hosts
+from lib_animatediff import __version__
 from lib_animatediff.animation import Animation
-from lib_animatediff.errors import AnimateDiffError
+from lib_animatediff.errors import AnimateDiffError, UnsupportedError
 from lib_animatediff.hosts import clip_order
-from lib_animatediff.hosts.detect import detect_host
+from lib_animatediff.hosts.detect import UNKNOWN_HOST, detect_host
 from lib_animatediff.motion.cache import loaded_models
+from lib_animatediff.motion.files import list_motion_modules
 from lib_animatediff.request import parse_script_args
-from pathlib import Path
-from lib_animatediff.video.write import WriterOptions
+from lib_animatediff.ui import settings, xyz
+from lib_animatediff.ui.notices import notices, other_animatediff, rival_sentence
+from lib_animatediff.ui.panel import PanelActions, build_panel
 
-class settings:
-    model_folder = staticmethod(lambda: Path(shared.opts.data.get("animatediff_model_path")))
-    writer_options = staticmethod(lambda: WriterOptions())
-    frames_in_own_folder = staticmethod(lambda: True)
-    keep_motion_module = staticmethod(lambda: "device")
+
+def motion_modules():
+    return list_motion_modules(settings.model_folder())
+
+
+def move_to_cpu():
+    loaded_models.to_cpu()
+    return "The motion modules are in RAM." if len(loaded_models) else "No motion module is loaded."
+
+
+def remove_from_memory():
+    loaded_models.clear()
+    return "No motion module is in memory any more."
+
+
+ACTIONS = PanelActions(
+    models=motion_modules, notices=lambda: notices(motion_modules), to_cpu=move_to_cpu, remove=remove_from_memory
+)
+
 
 class AnimateDiffScript(scripts.Script):
+    """AnimateDiff as the host sees it."""
+
+    initial_values = ()
+
     def title(self):
         return "AnimateDiff"
 
@@ -27,33 +46,55 @@ class AnimateDiffScript(scripts.Script):
         return scripts.AlwaysVisible
 
     def ui(self, is_img2img):
-        return [gr.Checkbox(label="Enable AnimateDiff", value=False)]
+        panel = build_panel("img2img" if is_img2img else "txt2img", ACTIONS, settings.request_defaults())
+        self.infotext_fields, self.paste_field_names = panel.infotext_fields, panel.paste_field_names
+        self.initial_values = panel.initial_values
+        return list(panel.components)
 
     def before_process(self, p, *args):
         Animation.forget(p)
-        error = request = None
+        request = error = None
+        host, rival = detect_host(), other_animatediff()
         try:
-            request = parse_script_args(args, tab="img2img" if self.is_img2img else "txt2img")
-        except AnimateDiffError as e:
-            error = e
-        if error or request.enable:
-            Animation(request, detect_host(), loaded_models, settings, __version__, error=error).begin(p)
+            request = parse_script_args(
+                args,
+                tab="img2img" if self.is_img2img else "txt2img",
+                defaults=settings.request_defaults(),
+                host_defaults=self.initial_values,
+                overrides=xyz.overrides(p),
+            )
+            if request.enable and rival:
+                raise UnsupportedError(rival_sentence(rival))
+            if request.enable and host is None:
+                raise UnsupportedError(UNKNOWN_HOST)
+        except AnimateDiffError as refusal:
+            error = refusal
+        if error is not None or request.enable:
+            Animation(request, host, loaded_models, settings, __version__, error=error).begin(p)
 
     def before_process_batch(self, p, *args, **kwargs):
-        if a := Animation.of(p):
-            a.before_batch(p)
+        if animation := Animation.of(p):
+            animation.before_batch(p)
 
     def process_before_every_sampling(self, p, *args, **kwargs):
-        if a := Animation.of(p):
-            a.before_sampling(p)
+        if animation := Animation.of(p):
+            animation.before_sampling(p)
 
     def postprocess_batch_list(self, p, pp, *args, **kwargs):
-        if a := Animation.of(p):
-            a.count_batch(pp.images)
+        if animation := Animation.of(p):
+            animation.count_batch(pp.images)
 
     def postprocess(self, p, processed, *args):
-        if a := Animation.of(p):
-            a.finish(p, processed)
+        if animation := Animation.of(p):
+            animation.finish(p, processed)
 
+
+def before_ui():
+    if other_animatediff() is None:
+        xyz.register_axes(motion_modules)
+
+
+script_callbacks.on_ui_settings(settings.add_options)
+script_callbacks.on_before_ui(before_ui)
 script_callbacks.on_cfg_denoiser(clip_order.on_cfg_denoiser)
 script_callbacks.on_cfg_denoised(clip_order.on_cfg_denoised)

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import numpy as np
 import torch
+from modules import devices, images, sd_models, sd_samplers_common, sd_unet, shared
 from torch import nn
 
 from lib_animatediff.errors import UnsupportedError
@@ -43,8 +45,6 @@ class A1111Schedule:
         self.model.alphas_cumprod, self.model.alphas_cumprod_original = tables
 
     def _install(self) -> None:
-        from modules import sd_models
-
         self.model.alphas_cumprod_original = self.table.to(self.own_tables[0].device)
         sd_models.apply_alpha_schedule_override(self.model, self.p)
         denoiser = self.sampler.model_wrap_cfg
@@ -86,15 +86,16 @@ class A1111:
         return p.sd_model.model.diffusion_model
 
     def check(self, p: Any) -> None:
-        from modules import sd_unet
-
         if sd_unet.current_unet is not None:
             raise UnsupportedError(
                 f"AnimateDiff cannot animate through the SD Unet '{sd_unet.current_unet.option.label}', which replaces "
                 "the checkpoint's own network. Choose None under Settings > Stable Diffusion > SD Unet."
             )
         if getattr(p.sd_model, "cond_stage_key", None) == "edit":
-            raise UnsupportedError("AnimateDiff cannot animate an InstructPix2Pix checkpoint. Choose another checkpoint.")
+            raise UnsupportedError("AnimateDiff cannot animate InstructPix2Pix checkpoints. Choose another checkpoint.")
+
+    def device(self) -> torch.device:
+        return devices.device
 
     def low_memory(self, p: Any) -> bool:
         return bool(getattr(p.sd_model, "lowvram", False))
@@ -106,8 +107,6 @@ class A1111:
         return clip_order.clip_order(sampler.model_wrap_cfg)
 
     def follow_refiner(self, p: Any, sampler: Any, sigma: torch.Tensor, schedule: A1111Schedule) -> tuple | None:
-        from modules import sd_samplers_common
-
         if p.refiner_checkpoint_info is None:
             return None
         with schedule.put_back():
@@ -115,27 +114,18 @@ class A1111:
         return (sampler.sampler_extra_args["cond"], sampler.sampler_extra_args["uncond"]) if swapped else None
 
     def interrupted(self) -> bool:
-        from modules import shared
-
         return bool(shared.state.interrupted or shared.state.skipped)
 
     def preview(self, latents: torch.Tensor) -> None:
-        from modules import shared
-
         shared.state.current_latent = latents
 
     def encode_image(self, p: Any, image: Any) -> torch.Tensor:
-        import numpy as np
-        from modules import devices, images, sd_samplers_common, shared
-
         image = images.resize_image(p.resize_mode if p.resize_mode < 3 else 0, image.convert("RGB"), p.width, p.height)
         pixels = torch.from_numpy(np.array(image).astype(np.float32) / 255.0).movedim(2, 0).unsqueeze(0)
         pixels = pixels.to(shared.device, dtype=devices.dtype_vae)
         return sd_samplers_common.images_tensor_to_samples(pixels, None, p.sd_model)
 
     def noise_gain(self, p: Any, sampler: Any) -> float:
-        from modules import shared
-
         sigmas = getattr(sampler.model_wrap, "sigmas", None)
         if sigmas is None or shared.opts.sgm_noise_multiplier:
             return 1.0

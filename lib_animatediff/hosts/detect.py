@@ -23,8 +23,14 @@ def detect_host() -> Host | None:
     """The adapter for the running WebUI, or None for an engine nobody has tried this extension on."""
     if _importable("backend") or _importable("ldm_patched") or _importable("modules_forge"):
         return None
-    if _importable("modules.sd_samplers_cfg_denoiser") and _importable("modules.sd_models"):
+    if _importable("modules.sd_samplers_cfg_denoiser") and _has_sampling_hook():
         from lib_animatediff.hosts.a1111 import A1111
 
         return A1111()
     return None
+
+
+def _has_sampling_hook() -> bool:
+    from modules.scripts import Script
+
+    return hasattr(Script, "process_before_every_sampling")

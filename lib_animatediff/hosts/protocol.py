@@ -40,6 +40,9 @@ class Host(Protocol):
     def check(self, p: Any) -> None:
         """Raise UnsupportedError when the loaded model or an active option bypasses the UNet's modules."""
 
+    def device(self) -> torch.device:
+        """Where the host computes."""
+
     def low_memory(self, p: Any) -> bool:
         """Whether the host was told to keep weights off the device when they are not in use."""
 

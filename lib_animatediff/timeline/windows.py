@@ -12,7 +12,7 @@ from ..errors import RequestError
 CLOSED_LOOP_WORDS = ("N", "R-P", "R+P", "A")
 
 
-def context_windows(  # noqa: PLR0917 (the order in which the request has them)
+def context_windows(
     step: int, frames: int, context: int, stride: int, overlap: int, closed_loop: str
 ) -> list[list[int]]:
     """The windows of one sampling step, each a list of frame numbers in the order the motion module sees them.

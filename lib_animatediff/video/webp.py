@@ -46,6 +46,8 @@ def write_webp(animation: Animation, path: Path) -> None:
     frames, options = animation.frames, animation.options
     times = frame_times(len(frames), animation.fps, 1000)
     comment = {"exif": dump_user_comment(animation.infotext)} if animation.infotext else {}
+    # Lossy frames that build on each other leave ghosts of what has moved on, and save nothing where all pixels change.
+    whole_frames = {} if options.webp_lossless else {"kmax": 1}
     # A copy, because the image of a many-paged file would be saved with all its own pages.
     with_alpha(frames[0]).copy().save(
         path,
@@ -56,5 +58,6 @@ def write_webp(animation: Animation, path: Path) -> None:
         loop=min(0xFFFF, animation.plays),
         quality=options.webp_quality,
         lossless=options.webp_lossless,
+        **whole_frames,
         **comment,
     )

@@ -1,6 +1,8 @@
 """The table of fields, and requests made of dicts and of the host's argument lists."""
 
+import base64
 import dataclasses
+import io
 import json
 from types import SimpleNamespace
 
@@ -259,6 +261,27 @@ def test_the_last_frame_is_an_image_or_its_file():
     with pytest.raises(RequestError, match="img2img"):
         parse_script_args([{"enable": True, "last_frame": PNG}], tab="txt2img")
     assert parse_script_args([{"enable": True, "last_frame": PNG}], tab="img2img").last_frame == PNG
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("uri", [True, False])
+def test_the_last_frame_is_read_from_its_text(kind, uri):
+    file = io.BytesIO()
+    Image.new("L", (5, 3), 200).save(file, kind)
+    text = base64.b64encode(file.getvalue()).decode()
+    request = AnimationRequest.from_mapping({"last_frame": f"data:image/{kind.lower()};base64,{text}" if uri else text})
+    image = request.last_image()
+    assert (image.size, image.mode) == ((5, 3), "RGB")
+    assert request.replace(last_frame=Image.new("RGBA", (2, 2))).last_image().mode == "RGB"
+    assert request.replace(last_frame=None).last_image() is None
+
+
+def test_a_last_frame_that_is_cut_off_is_refused_when_read():
+    file = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(file, "PNG")
+    text = base64.b64encode(file.getvalue()[:2000]).decode()
+    with pytest.raises(RequestError, match=r"last_frame.*cannot be read"):
+        AnimationRequest.from_mapping({"last_frame": text}).last_image()
 
 
 def test_a_request_cannot_be_changed_in_place():

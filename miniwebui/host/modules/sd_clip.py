@@ -141,7 +141,8 @@ class TextEncoder(nn.Module):
     def process_tokens(self, tokens: list[list[int]], multipliers: list[list[float]]) -> torch.Tensor:
         """One column of chunks (texts, 77) to weighted hidden states (texts, 77, width)."""
         z = self.encode_with_transformers(torch.tensor(tokens, device=devices.device))
-        if opts.emphasis in ("None", "Ignore"):
+        plain = all(weight == 1.0 for row in multipliers for weight in row)
+        if plain or opts.emphasis in ("None", "Ignore"):  # (an unweighted mean of exactly 0 would give 0 / 0 below)
             return z
         weighted = z * torch.tensor(multipliers, device=z.device)[:, :, None]
         if opts.emphasis == "No norm":

@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
@@ -111,6 +114,25 @@ class _NoInitialisation(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+@contextlib.contextmanager
+def _building():
+    """Around the building of ldm's networks: no initial values, no prints, no need of omegaconf.
+
+    ldm asks omegaconf for one class, to see whether an argument is of it; where the package is not installed, a class
+    that nothing is of answers the question.
+    """
+    names = [] if find_spec("omegaconf") else ["omegaconf", "omegaconf.listconfig"]
+    for name in names:
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].ListConfig = type("ListConfig", (), {})
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), _NoInitialisation():
+            yield
+    finally:
+        for name in names:
+            del sys.modules[name]
+
+
 class _TorchThatFits:
     """`torch` with a ``cat`` that resizes skip connections, for pictures that are no multiple of 64."""
 
@@ -190,7 +212,7 @@ class LatentDiffusion(nn.Module):
         self.parameterization = config.parameterization
         self.scale_factor = config.scale_factor
         self.num_timesteps = config.timesteps
-        with contextlib.redirect_stdout(io.StringIO()), _NoInitialisation():  # ldm prints as it builds
+        with _building():
             self.model = DiffusionWrapper(config.unet)
             self.first_stage_model = Autoencoder(config.autoencoder)
             self.cond_stage_model = TextEncoder(config.clip_width, config.clip_layers, config.clip_inner)

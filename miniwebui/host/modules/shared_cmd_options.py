@@ -7,7 +7,7 @@ import os
 import sys
 
 from modules import script_loading
-from modules.cmd_args import parser  # noqa: F401
+from modules.cmd_args import parser
 from modules.paths_internal import extensions_dir, repository_path
 
 

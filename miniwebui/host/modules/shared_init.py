@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-import torch
-
 from modules import shared
 from modules.shared import cmd_opts
 
@@ -31,7 +29,7 @@ class TotalProgress:
 
 
 def initialize() -> None:
-    """Read the settings, choose device and precision, make the state object."""
+    """Read the settings, make the state object; device and precision are chosen by `modules.devices`."""
     from modules import devices, options, shared_options, shared_state, styles, upscaler
 
     os.makedirs(shared.data_path, exist_ok=True)
@@ -39,14 +37,6 @@ def initialize() -> None:
     shared.restricted_opts = shared_options.restricted_opts
     shared.opts = options.Options(shared_options.options_templates, shared_options.restricted_opts)
     shared.opts.load(shared.config_filename)
-
-    on_cpu = bool({"all", "sd"} & set(cmd_opts.use_cpu))
-    devices.device = devices.cpu if on_cpu else devices.get_optimal_device()
-    # The CPU has no fast half precision; A1111 users pass --no-half there, a newcomer should not have to.
-    full = cmd_opts.no_half or devices.device.type == "cpu"
-    devices.dtype = torch.float32 if full else torch.float16
-    devices.dtype_vae = torch.float32 if full or cmd_opts.no_half_vae else torch.float16
-    devices.dtype_inference = torch.float32 if cmd_opts.precision == "full" else devices.dtype
 
     shared.device = devices.device
     shared.weight_load_location = None if cmd_opts.lowram else "cpu"

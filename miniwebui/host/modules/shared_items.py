@@ -51,4 +51,3 @@ def get_infotext_names() -> list[str]:
     for tab in infotext_utils.paste_fields.values():
         names.update(field.label for field in tab["fields"] or [] if field.label)
     return sorted(names)
-

@@ -160,7 +160,6 @@ _section(
                                         infotext="Downcast alphas_cumprod"),
     refiner_switch_by_sample_steps=OptionInfo(False, "Switch to refiner by sampling steps, not model timesteps",
                                               infotext="Refiner switch by sampling steps"),
-    no_dpmpp_sde_batch_determinism=OptionInfo(False, "Do not make DPM++ SDE deterministic across batch sizes"),
     use_old_hires_fix_width_height=OptionInfo(False, "For hires fix, width and height are the final resolution"),
 )  # fmt: skip
 _section(
@@ -189,8 +188,6 @@ _section(
     sd_noise_schedule=_choice("Default", "Noise schedule for sampling", ["Default", "Zero Terminal SNR"],
                               infotext="Noise Schedule"),
     skip_early_cond=_slider(0.0, "Ignore negative prompt during early sampling", 0, 1, 0.01, infotext="Skip Early CFG"),
-    beta_dist_alpha=_slider(0.6, "Beta scheduler - alpha", 0.01, 1, 0.01, infotext="Beta scheduler alpha"),
-    beta_dist_beta=_slider(0.6, "Beta scheduler - beta", 0.01, 1, 0.01, infotext="Beta scheduler beta"),
 )  # fmt: skip
 _section(
     "api", "API", "system",

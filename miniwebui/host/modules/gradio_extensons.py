@@ -1,0 +1,61 @@
+"""What the host changes in Gradio, on versions 3.41 and 4.40: hooks around components, files of saved images.
+(The module's name is spelt as in A1111.)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+
+import gradio as gr
+from gradio import blocks
+
+GRADIO_4 = not gr.__version__.startswith("3.")
+
+if GRADIO_4:
+    # Gradio 4 writes a .pyi beside each file that derives from a component; nothing here reads them.
+    from gradio import component_meta
+
+    component_meta.create_or_modify_pyi = lambda *args: None
+
+COMPONENT = gr.components.Component if GRADIO_4 else gr.components.IOComponent
+
+
+def js_argument(code: str) -> dict[str, str]:
+    """The keyword under which this version's events take JavaScript."""
+    return {"js" if GRADIO_4 else "_js": code}
+
+
+def _announce(moment: str, component, kwargs: dict) -> None:
+    from modules import script_callbacks, scripts
+
+    runner = scripts.scripts_current
+    first = getattr(script_callbacks, f"{moment}_component_callback")
+    if moment == "after":
+        first(component, **kwargs)
+    if runner is not None:
+        getattr(runner, f"{moment}_component")(component, **kwargs)
+    if moment == "before":
+        first(component, **kwargs)
+
+
+def _hooked(original: Callable) -> Callable:
+    @wraps(original)
+    def init(self, *args, **kwargs):
+        kwargs.pop("tooltip", None)
+        _announce("before", self, kwargs)
+        result = original(self, *args, **kwargs)
+        _announce("after", self, kwargs)
+        return result
+
+    init.miniwebui_hook = True
+    return init
+
+
+def install() -> None:
+    """Put the hooks in, once."""
+    from modules import ui_tempdir
+
+    for cls in (COMPONENT, blocks.BlockContext):
+        if not getattr(cls.__init__, "miniwebui_hook", False):
+            cls.__init__ = _hooked(cls.__init__)
+    ui_tempdir.install_ui_tempdir_override()

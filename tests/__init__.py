@@ -1,0 +1,1 @@
+"""All tests: unit, golden, live and browser."""

@@ -1,0 +1,10 @@
+"""Options of the test run (pytest reads them here even when it is given no path)."""
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("live", "the contract over HTTP")
+    group.addoption("--webui-url", help="a running WebUI to test; without it miniwebui is started")
+    group.addoption("--motion-modules", help="names of a v1, a v2 and a v3 motion module, with commas between")
+    group.addoption("--samplers", choices=("all", "few"), default="all", help="how many samplers are tried")
+    group.addoption("--size", type=int, default=64, help="width and height of the frames")
+    group.addoption("--miniwebui-flags", default="", help="further flags for the miniwebui that is started")

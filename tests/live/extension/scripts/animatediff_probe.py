@@ -1,0 +1,203 @@
+"""A script for the live tests only: it causes faults in the middle of a run and reports what a run left behind.
+
+One argument, a dict (anything else does nothing):
+
+- ``fault``: {"where": "unet" | "vae" | "writer" | "videos", "call": n, "error": name} raises at the n-th call (from 1);
+  a writer is named by ``format``
+- ``stop``: {"how": "interrupt" | "skip", "call": n} asks the host to stop before the n-th call of the UNet
+- ``motion``: "off" lets every motion module return its input, "count" leaves them as they are
+- ``schedule``: "host" keeps the checkpoint's own noise schedule
+- ``prompts``: prompts of all images, in place of the one prompt
+
+``GET /animatediff-probe/state`` answers with everything a run could have left on the model, and with what was seen in
+the last run that carried an argument. Every change is on one instance and is taken back when the host closes ``p``.
+"""
+
+import hashlib
+import os
+import socket
+from contextlib import ExitStack
+from dataclasses import replace
+
+import gradio as gr
+import torch
+from modules import script_callbacks, scripts, shared
+
+ERRORS = {
+    "RuntimeError": RuntimeError,
+    "MemoryError": MemoryError,
+    "OutOfMemoryError": torch.cuda.OutOfMemoryError,
+    "ValueError": ValueError,
+    "OSError": OSError,
+}
+MESSAGE = "the probe raised this"
+
+
+class ProbeRun:
+    """The changes and the notes of one generation."""
+
+    def __init__(self, wishes):
+        self.wishes = wishes
+        self.undo = ExitStack()
+        self.notes = {"rows": [], "hooks": [], "motion_calls": 0, "vae_calls": 0, "sampler": [], "batch_size": None}
+
+    def set(self, target, name, value):
+        """``target.name = value`` on this instance until the run is over."""
+        absent = object()
+        before = vars(target).get(name, absent)
+
+        def put_back():
+            if before is absent:
+                vars(target).pop(name, None)
+            else:
+                vars(target)[name] = before
+
+        vars(target)[name] = value
+        self.undo.callback(put_back)
+
+    def due(self, where, call):
+        fault = self.wishes.get("fault") or {}
+        if fault.get("where") == where and fault.get("call", 1) == call:
+            raise ERRORS[fault.get("error", "RuntimeError")](f"{MESSAGE} in the {where}")
+
+    def before_unet(self, module, inputs):
+        self.notes["rows"].append(len(inputs[0]))
+        self.notes["hooks"].append(count_hooks(module) - 1)
+        call = len(self.notes["rows"])
+        stop = self.wishes.get("stop")
+        if stop and stop.get("call", 1) == call:
+            getattr(shared.state, stop["how"])()
+        self.due("unet", call)
+
+    def begin(self, p):
+        model = p.sd_model
+        self.undo.callback(model.model.diffusion_model.register_forward_pre_hook(self.before_unet).remove)
+        decode = model.first_stage_model.decode
+
+        def counting_decode(*args, **kwargs):
+            self.notes["vae_calls"] += 1
+            self.due("vae", self.notes["vae_calls"])
+            return decode(*args, **kwargs)
+
+        self.set(model.first_stage_model, "decode", counting_decode)
+        fault = self.wishes.get("fault") or {}
+        if fault.get("where") in {"writer", "videos"}:
+            self.break_writer(fault)
+        if self.wishes.get("prompts"):
+            p.all_prompts = list(self.wishes["prompts"])
+        self.notes["batch_size"] = p.batch_size
+
+    def break_writer(self, fault):
+        from lib_animatediff import animation
+        from lib_animatediff.video import write
+
+        def broken(*_, **__):
+            raise ERRORS[fault.get("error", "RuntimeError")](f"{MESSAGE} in a writer")
+
+        if fault["where"] == "videos":
+            self.set(animation, "write_videos", broken)
+            return
+        before = write._WRITERS[fault["format"]]
+        write._WRITERS[fault["format"]] = broken
+        self.undo.callback(write._WRITERS.__setitem__, fault["format"], before)
+
+    def before_sampling(self, p):
+        self.notes["sampler"].append(type(p.sampler).__name__)
+        run = vars(p).get("animatediff")
+        if run is None or run.plan is None:
+            return
+        if self.wishes.get("schedule") == "host":
+            run.plan = replace(run.plan, alphas_cumprod=p.sd_model.alphas_cumprod_original.float())
+        for module in run.plan.motion_model.slots.values():
+            self.set(module, "forward", self.motion(module.forward, module))
+
+    def motion(self, forward, module):
+        if "forward" in vars(module):  # a second pass of the same run
+            return vars(module)["forward"]
+
+        def counted(x, frames):
+            self.notes["motion_calls"] += 1
+            return x if self.wishes.get("motion") == "off" else forward(x, frames)
+
+        return counted
+
+
+def count_hooks(module):
+    return sum(len(part._forward_hooks) + len(part._forward_pre_hooks) for part in module.modules())
+
+
+def fingerprint(tensor):
+    return hashlib.sha256(tensor.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def state_of_model():
+    model = shared.sd_model
+    unet = model.model.diffusion_model
+    return {
+        "hooks": count_hooks(model),
+        "own_forwards": sorted(name for name, part in model.named_modules() if "forward" in vars(part)),
+        "alphas_cumprod": fingerprint(model.alphas_cumprod),
+        "alphas_cumprod_original": fingerprint(model.alphas_cumprod_original),
+        "unet_tensors": len(unet.state_dict()),
+        "unet_modules": sum(1 for _ in unet.modules()),
+        "unet_check": fingerprint(unet.out[2].weight),
+        "unet_class_forward": type(unet).forward.__qualname__,
+        "training": unet.training,
+        "grad": torch.is_grad_enabled(),
+        "default_dtype": str(torch.get_default_dtype()),
+    }
+
+
+class ProbeScript(scripts.Script):
+    run_of_now = None
+    last_notes = None
+
+    def title(self):
+        return "AnimateDiff Probe"
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img):
+        return [gr.Textbox(label="Probe", value="", visible=False, elem_id=self.elem_id("probe"))]
+
+    def before_process(self, p, wishes=None):
+        self.end()
+        if not isinstance(wishes, dict):
+            return
+        run = ProbeScript.run_of_now = ProbeRun(wishes)
+        ProbeScript.last_notes = run.notes
+        close = p.close
+
+        def closing():
+            self.end()
+            close()
+
+        vars(p)["close"] = closing
+
+    def process(self, p, *args):
+        if ProbeScript.run_of_now is not None:
+            ProbeScript.run_of_now.begin(p)
+
+    def process_before_every_sampling(self, p, *args, **kwargs):
+        if ProbeScript.run_of_now is not None:
+            ProbeScript.run_of_now.before_sampling(p)
+
+    def end(self):
+        run, ProbeScript.run_of_now = ProbeScript.run_of_now, None
+        if run is not None:
+            run.undo.close()
+
+
+def add_route(_demo, app):
+    @app.get("/animatediff-probe/state")
+    def state():
+        return {
+            "model": state_of_model(),
+            "last": ProbeScript.last_notes,
+            "machine": socket.gethostname(),
+            "folder": os.getcwd(),
+        }
+
+
+script_callbacks.on_app_started(add_route)
