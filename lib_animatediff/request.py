@@ -1,20 +1,13 @@
 """The request: what an animation is asked to be, checked and frozen."""
 
-import importlib
-import io
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from lib_animatediff.errors import RequestError
-from lib_animatediff.field_types import Field, decode_image_text, nearest, shown
+from lib_animatediff.field_types import Field, nearest, shown
 from lib_animatediff.fields import FIELD, FIELDS, panel_fields
 from lib_animatediff.infotext import infotext_value, read_infotext_value
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 __all__ = [
     "FIELD",
@@ -102,17 +95,6 @@ class AnimationRequest:
     def replace(self, **changes: object) -> "AnimationRequest":
         """A copy with some fields changed, checked like a new request."""
         return type(self).from_mapping({**self.to_dict(), **changes})
-
-    def last_image(self) -> "Image | None":
-        """`last_frame` as an RGB image, or None. Raises RequestError if its file cannot be read."""
-        if self.last_frame is None or not isinstance(self.last_frame, str):
-            return self.last_frame and self.last_frame.convert("RGB")
-        pillow = importlib.import_module("PIL.Image")  # only here: requests need the standard library alone
-        try:
-            with pillow.open(io.BytesIO(decode_image_text(self.last_frame))) as image:
-                return image.convert("RGB")
-        except (OSError, EOFError, ValueError, SyntaxError, struct.error, pillow.DecompressionBombError) as error:
-            raise RequestError("last_frame", f"the image cannot be read ({error}). Send it anew as PNG.") from error
 
     def _check(self) -> None:
         """Refuses values that are good one by one but not together, or that this version cannot serve."""

@@ -49,6 +49,8 @@ class SamplingRun:
     def _attach(self) -> None:
         """Motion model and schedule onto whatever checkpoint the host has loaded now."""
         self.host.check(self.p)
+        longest = max(map(len, self.plan.windows(0)))
+        self._model_side.enter_context(self.host.room(self.p, self.plan.motion_model, longest))
         unet = self.host.unet(self.p)
         self._model_side.enter_context(attach_motion(unet, self.plan.motion_model, lambda: self.window_length))
         self.schedule = self.host.noise_schedule(self.p, self.sampler, self.plan.alphas_cumprod)
@@ -64,7 +66,7 @@ class SamplingRun:
             )
         swapped = None
         if not self.host.interrupted():
-            swapped = self.host.follow_refiner(self.p, self.sampler, sigma, self.schedule)
+            swapped = self.host.follow_refiner(self.p, self.sampler, x, sigma, self.schedule)
         if swapped is not None:
             self._model_side.close()
             self._attach()

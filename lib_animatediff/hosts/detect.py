@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 
 from lib_animatediff.hosts.protocol import Host
 
@@ -21,9 +22,13 @@ def _importable(name: str) -> bool:
 
 def detect_host() -> Host | None:
     """The adapter for the running WebUI, or None for an engine nobody has tried this extension on."""
-    if _importable("backend") or _importable("ldm_patched") or _importable("modules_forge"):
+    if not _importable("modules.sd_samplers_cfg_denoiser") or not _has_sampling_hook():
         return None
-    if _importable("modules.sd_samplers_cfg_denoiser") and _has_sampling_hook():
+    if _importable("modules_forge") and (_importable("backend.patcher") or _importable("ldm_patched.modules")):
+        from lib_animatediff.hosts.forge import Forge
+
+        return Forge()
+    if _importable("ldm.modules") and hasattr(sys.modules.get("modules.sd_models"), "apply_alpha_schedule_override"):
         from lib_animatediff.hosts.a1111 import A1111
 
         return A1111()

@@ -52,7 +52,12 @@ class Host(Protocol):
     def clip_order(self, sampler: Any) -> AbstractContextManager[ClipOrder]:
         """While open, every batch the UNet sees is made of whole clips: all frames of one prompt in a row."""
 
-    def follow_refiner(self, p: Any, sampler: Any, sigma: torch.Tensor, schedule: NoiseSchedule) -> tuple | None:
+    def room(self, p: Any, motion_model: nn.Module, window: int) -> AbstractContextManager[None]:
+        """While open, the host's memory manager reckons with ``motion_model`` and with batches of ``window`` frames."""
+
+    def follow_refiner(
+        self, p: Any, sampler: Any, x: torch.Tensor, sigma: torch.Tensor, schedule: NoiseSchedule
+    ) -> tuple | None:
         """Let the host swap in the refiner now if it is due; the new (cond, uncond) if it did, else None."""
 
     def interrupted(self) -> bool:

@@ -207,7 +207,7 @@ def _read_zip(path: Path) -> Contents:
 
 
 def _read_pickle(path: Path, *, mmap: bool) -> Contents:
-    """A file of ``torch.save``, by torch's weights-only reader: it builds tensors and containers and calls nothing else."""
+    """A file of ``torch.save``, by torch's weights-only reader: it builds tensors and containers only."""
     if tarfile.is_tarfile(path):  # torch before 2.6 could be led to run code by this oldest form
         raise ModelFileError(f"{path.name} is in the tar form of PyTorch 0.1. Convert it to .safetensors.")
     try:

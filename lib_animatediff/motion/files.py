@@ -223,7 +223,7 @@ def _motion_names(tensors: Mapping[str, TensorInfo]) -> Names:
             keys[_PE.format(0)] = keys[_PE.format(1)] = name
         else:
             for theirs, official in _FROM_DIFFUSERS:
-                key = key.replace(theirs, official)  # noqa: PLW2901
+                key = key.replace(theirs, official)
             keys.setdefault(key, name)
     return names
 

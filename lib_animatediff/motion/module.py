@@ -23,9 +23,11 @@ NORM_EPS = 1e-6
 MAX_ATTENTION_ROWS = 32768
 
 # Bytes of intermediates alive at once: near the size of the caches on a CPU, a small part of the memory on a GPU.
-CHUNK_BYTES = {"cpu": 8 << 20, "other": 256 << 20}
+CHUNK_BYTES = {"cpu": 16 << 20, "other": 256 << 20}
+# Fewer tokens than this and the products wait for their weights.
+MIN_CHUNK_TOKENS = 768
 
-_CHUNK_WIDTHS = 14  # widest moment of a chunk, in units of C per token: norm 1, feed-forward 8, its gate 4, stream 1
+_CHUNK_WIDTHS = 10  # of a chunk, in units of C per token: feed-forward 8, norm 1, output of the attention 1
 
 
 def position_table(channels: int, length: int) -> Tensor:
@@ -109,7 +111,7 @@ class TemporalTransformer(nn.Module):
             return self._forward_in_place(x, frames, chunk_bytes)
 
     def _forward_in_place(self, x: Tensor, frames: int, chunk_bytes: int | None) -> Tensor:
-        """The same sums without autograd: products read and write the layouts as they lie, residuals are their input."""
+        """The same sums without autograd: products take every layout as it lies and add to the residual in place."""
         batch, channels, height, width = x.shape
         if not x.is_contiguous(memory_format=torch.channels_last):
             x = x.contiguous()
@@ -123,28 +125,35 @@ class TemporalTransformer(nn.Module):
             bias, normed.flatten(2).transpose(1, 2), weight.t().expand(batch, -1, -1), out=stream.transpose(0, 1)
         )
         rows = stream.view(-1, frames, channels)
-        step = self._rows_per_chunk(x, frames, chunk_bytes)
+        step = min(self._rows_per_chunk(x, frames, chunk_bytes), rows.shape[0])
         tables = self._position_tables(frames, x)
+        wide = x.new_empty(step * frames * 8 * channels)
         for start in range(0, rows.shape[0], step):
-            self._block_in_place(rows[start : start + step], tables)
+            self._block_in_place(rows[start : start + step], tables, wide)
 
         weight, bias = self.proj_out.like(x)
         out = torch.add(x, bias.view(-1, 1, 1), out=normed)
         out.flatten(2).baddbmm_(weight.expand(batch, -1, -1), stream.permute(1, 2, 0))
         return out
 
-    def _block_in_place(self, rows: Tensor, tables: Tensor) -> None:
-        """rows: (rows, frames, C), contiguous; becomes the output of the transformer block."""
-        tokens = rows.view(-1, self.channels)
+    def _block_in_place(self, rows: Tensor, tables: Tensor, wide: Tensor) -> None:
+        """rows: (rows, frames, C), contiguous; becomes the output of the transformer block. ``wide`` is scratch."""
+        channels = self.channels
+        tokens = rows.view(-1, channels)
+        count = tokens.shape[0]
         for norm, qkv, to_out, table in zip(self.attention_norms, self.qkv, self.to_out, tables, strict=True):
-            normed = F.layer_norm(rows, (self.channels,), *norm.like(rows)).add_(table)
-            attended = _attention(F.linear(normed, *qkv.like(rows)))
+            normed = F.layer_norm(rows, (channels,), *norm.like(rows)).add_(table)
+            joint = wide[: count * 3 * channels].view(count, 3 * channels)
+            torch.mm(normed.view(count, channels), qkv.like(rows)[0].t(), out=joint)
+            attended = _attention(joint.view(*rows.shape[:2], -1))
             weight, bias = to_out.like(rows)
-            tokens.add_(bias).addmm_(attended.view(-1, self.channels), weight.t())
-        normed = F.layer_norm(tokens, (self.channels,), *self.ff_norm.like(rows))
-        value, gate = F.linear(normed, *self.ff_in.like(rows)).chunk(2, dim=-1)
+            tokens.add_(bias).addmm_(attended.view(count, channels), weight.t())
+        normed = F.layer_norm(tokens, (channels,), *self.ff_norm.like(rows))
+        weight, bias = self.ff_in.like(rows)
+        hidden = wide[: count * 8 * channels].view(count, 8 * channels)
+        value, gate = torch.addmm(bias, normed, weight.t(), out=hidden).chunk(2, dim=-1)
         weight, bias = self.ff_out.like(rows)
-        tokens.add_(bias).addmm_(value.mul_(F.gelu(gate)), weight.t())
+        tokens.add_(bias).addmm_(value.mul_(torch.ops.aten.gelu_(gate)), weight.t())
 
     def _forward_differentiable(self, x: Tensor, frames: int) -> Tensor:
         """The formulas one after the other, for autograd."""
@@ -162,9 +171,10 @@ class TemporalTransformer(nn.Module):
         return x + tokens.permute(2, 3, 0, 1)
 
     def _rows_per_chunk(self, x: Tensor, frames: int, chunk_bytes: int | None) -> int:
+        row = frames * self.channels * _CHUNK_WIDTHS * x.element_size()
         if chunk_bytes is None:
             chunk_bytes = CHUNK_BYTES.get(x.device.type, CHUNK_BYTES["other"])
-        row = frames * self.channels * _CHUNK_WIDTHS * x.element_size()
+            chunk_bytes = max(chunk_bytes, row * MIN_CHUNK_TOKENS // frames)
         return max(1, min(MAX_ATTENTION_ROWS, chunk_bytes // row))
 
     def _position_tables(self, frames: int, x: Tensor) -> Tensor:
@@ -177,7 +187,7 @@ class TemporalTransformer(nn.Module):
 
 
 def _attention(qkv: Tensor) -> Tensor:
-    """Self-attention over the middle axis of (rows, frames, 3C), per head, scale head_dim ** -0.5 -> (rows, frames, C)."""
+    """Self-attention over the frames of (rows, frames, 3C), per head, scale head_dim ** -0.5 -> (rows, frames, C)."""
     rows, frames, width = qkv.shape
     q, k, v = qkv.view(rows, frames, 3, HEADS, width // (3 * HEADS)).permute(2, 0, 3, 1, 4)
     out = F.scaled_dot_product_attention(q, k, v)

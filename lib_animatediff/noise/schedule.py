@@ -25,3 +25,16 @@ def alphas_cumprod(kind: str, beta_start: float, beta_end: float, timesteps: int
     else:
         raise ValueError(f"unknown beta schedule {kind!r}: expected linear or scaled_linear")
     return torch.cumprod(1.0 - betas, dim=0)
+
+
+def rescale_zero_terminal_snr(table: torch.Tensor) -> torch.Tensor:
+    """``table`` (alphas_cumprod) shifted and scaled so that the last timestep holds next to no signal.
+
+    Lin et al. 2023, "Common Diffusion Noise Schedules and Sample Steps are Flawed", algorithm 1. The last entry is the
+    4.9e-8 that the WebUIs put in place of 0, which would make the last sigma infinite.
+    """
+    roots = table.sqrt()
+    first, last = roots[0].clone(), roots[-1].clone()
+    rescaled = ((roots - last) * (first / (first - last))) ** 2
+    rescaled[-1] = 4.8973451890853435e-08
+    return rescaled

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lib_animatediff.ui.host import host_module
 from lib_animatediff.ui.settings import EXTENSION_FOLDER, model_folder
 
 
-def notices(models: Sequence[str], host_problem: str | None = None) -> list[str]:
+def notices(models: Callable[[], Sequence[str]], host_problem: str | None = None) -> list[str]:
     """Sentences for the user, the most serious first; none when all is well.
 
-    models: names of the motion modules there are. host_problem: why this WebUI cannot be served, if so.
+    models: lists the names of the motion modules there are. host_problem: why this WebUI cannot be served, if so.
     """
     found = [host_problem] if host_problem else []
-    found += [
-        f"Another AnimateDiff extension is installed in {folder}. Both answer to the same name: disable one of them on"
-        " the Extensions tab and restart."
-        for folder in other_animatediff_extensions()
-    ]
-    if not models:
+    rival = other_animatediff()
+    if rival:
+        found.append(rival_sentence(rival))
+    if not models():
         found.append(
             f"There is no motion module in {model_folder()}. Put one there, for instance mm_sd15_v3.safetensors, and"
             " press 🔄; Settings, AnimateDiff names another folder."
@@ -42,14 +40,22 @@ def notices(models: Sequence[str], host_problem: str | None = None) -> list[str]
     return found
 
 
-def other_animatediff_extensions() -> list[Path]:
-    """Folders of extensions beside this one whose script is named as ours, animatediff.py."""
+def other_animatediff() -> Path | None:
+    """The folder of another extension whose script is named as ours, animatediff.py; None when there is none."""
     try:
         loaded = host_module("scripts").scripts_data
     except (ImportError, AttributeError):
-        return []
+        return None
     folders = {Path(data.basedir).resolve() for data in loaded if Path(data.path).name == "animatediff.py"}
-    return sorted(folders - {EXTENSION_FOLDER})
+    return min(folders - {EXTENSION_FOLDER}, default=None)
+
+
+def rival_sentence(folder: Path) -> str:
+    """What to do about the other extension in this folder."""
+    return (
+        f"Another AnimateDiff extension is installed in {folder} and answers to the same name. Disable {folder.name} on"
+        " the Extensions tab and restart the WebUI; until then this one makes no animations."
+    )
 
 
 def _importable(module: str) -> bool:

@@ -74,7 +74,7 @@ def build_panel(tab: str, actions: PanelActions, defaults: Mapping[str, object] 
     with gr.Accordion("AnimateDiff", open=False, elem_id=f"{tab}-ad-accordion"):
         notice = gr.HTML(elem_id=f"{tab}-ad-notice", **_notice(actions.notices()))
         with gr.Row():
-            add("enable", "video_length", "fps")
+            add("enable", "use_main_seed")
         with gr.Row():
             add("model")
             refresh = host_class("ui_components", "ToolButton", gr.Button)(
@@ -82,11 +82,12 @@ def build_panel(tab: str, actions: PanelActions, defaults: Mapping[str, object] 
             )
         add("format")
         with gr.Row():
-            add("closed_loop", "loop_number")
+            add("video_length", "fps", "loop_number")
+        add("closed_loop")
         with gr.Row():
             add("batch_size", "stride", "overlap")
         with gr.Row():
-            add("interp", "interp_x", "use_main_seed")
+            add("interp", "interp_x")
         with gr.Accordion("FreeInit Params", open=False):
             add("freeinit_enable", "freeinit_filter")
             with gr.Row():
@@ -117,10 +118,10 @@ def _component(row: Field, tab: str, value: object, models: list[str]) -> Any:
     shared = {"label": row.label, "elem_id": f"{tab}-ad-{row.elem_id}"}
     if row.kind == "image":
         return gr.Image(type="pil", interactive=True, height=240, **shared)
-    if row.help:
-        shared["info"] = row.help
     if row.kind == "bool":
         return gr.Checkbox(value=value, **shared)
+    if row.help:
+        shared["info"] = row.help
     if row.kind == "model":
         # A name that is not in the list may be typed or pasted: the run says what is wrong with it.
         return gr.Dropdown(choices=models, value=_chosen(value, models), allow_custom_value=True, **shared)

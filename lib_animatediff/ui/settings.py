@@ -78,6 +78,11 @@ def model_folder() -> Path:
     return Path(folder).expanduser() if folder else EXTENSION_FOLDER / "model"
 
 
+def film_file() -> Path:
+    """The network for FILM, where users of Deforum have it already, among the host's models."""
+    return Path(host_module("paths_internal").models_path, "Deforum", "film_interpolation", "film_net_fp16.pt")
+
+
 def default_formats() -> tuple[str, ...]:
     """Formats of a request that names none."""
     try:

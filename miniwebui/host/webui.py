@@ -48,10 +48,13 @@ def install_extensions() -> None:
 
 def initialize() -> None:
     """Everything before the page: settings, extensions, scripts, the model."""
-    from modules import extensions, gradio_extensons, scripts, sd_models, sd_samplers, sd_unet, shared, shared_init
+    from modules import shared_init
+
+    # First of all: other modules take `shared.opts` when they are imported.
+    shared_init.initialize()
+    from modules import extensions, gradio_extensons, scripts, sd_models, sd_samplers, sd_unet, shared
 
     timer.startup_timer.record("imports")
-    shared_init.initialize()
     gradio_extensons.install()
     sd_samplers.set_samplers()
     extensions.list_extensions()
@@ -59,6 +62,7 @@ def initialize() -> None:
     timer.startup_timer.record("extensions")
     prepare_weights()
     sd_models.setup_model()
+    sd_models.list_models()
     scripts.load_scripts()
     sd_unet.list_unets()
     if not (shared.cmd_opts.nowebui and shared.cmd_opts.skip_load_model_at_start):
@@ -153,9 +157,9 @@ def allowed_paths() -> list[str]:
 
 def webui() -> None:
     """Serve the page, and the API if asked for."""
+    initialize()
     from modules import gradio_extensons, script_callbacks, shared, ui
 
-    initialize()
     script_callbacks.before_ui_callback()
     demo = shared.demo = ui.create_ui()
     timer.startup_timer.record("page")

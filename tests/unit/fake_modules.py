@@ -66,6 +66,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     made = {
         "scripts": SimpleNamespace(scripts_data=[]),
         "shared": SimpleNamespace(opts=Options(), OptionInfo=OptionInfo),
+        "paths_internal": SimpleNamespace(models_path="/webui/models"),
         "infotext_utils": SimpleNamespace(PasteField=PasteField),
     }
     package = ModuleType("modules")

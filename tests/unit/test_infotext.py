@@ -5,9 +5,9 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_request import UNHURRIED, mappings
 
 from lib_animatediff.request import FIELD, AnimationRequest, infotext_value, read_infotext_value
+from tests.unit.test_request import UNHURRIED, mappings
 
 NAMES = st.text(st.characters(exclude_categories=["Cc"]), max_size=40)
 

@@ -94,10 +94,13 @@ class Host:
         assert table.shape == (1000,)
         return self._schedule()
 
+    def room(self, p, motion_model, window):
+        return self._schedule()
+
     def clip_order(self, sampler):
         return clip_order(sampler.model_wrap_cfg)
 
-    def follow_refiner(self, p, sampler, sigma, schedule):
+    def follow_refiner(self, p, sampler, x, sigma, schedule):
         if self.swap_at is None or sampler.model_wrap_cfg.step != self.swap_at[0]:
             return None
         self.unet_now = self.swap_at[1]
@@ -227,7 +230,10 @@ def test_the_refiner_gets_the_motion_model_and_the_first_unet_loses_it(scene):
         return sum(len(m._forward_hooks) for m in of.modules())
 
     original = sampler.model_wrap_cfg.forward
-    vars(sampler.model_wrap_cfg)["forward"] = lambda *a, **k: (hooked.append((hooks(unet), hooks(refiner))), original(*a, **k))[1]
+    vars(sampler.model_wrap_cfg)["forward"] = lambda *a, **k: (
+        hooked.append((hooks(unet), hooks(refiner))),
+        original(*a, **k),
+    )[1]
     host.swap_at = (1, refiner)
     sample_animated(host, plan(9, model=model), None, sampler, sampler.sample, x)
     assert hooked == [(21, 0), (0, 21), (0, 21)]

@@ -3,18 +3,18 @@
 import json
 import re
 
-import fake_modules
 import gradio as gr
 import pytest
 from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
-from test_request import UNHURRIED, mappings
 
 from lib_animatediff.errors import AnimateDiffError
 from lib_animatediff.fields import FIELD, panel_fields
 from lib_animatediff.request import AnimationRequest, infotext_value, parse_script_args
 from lib_animatediff.ui.panel import REMOVE_LABEL, TO_CPU_LABEL, Panel, PanelActions, build_panel
+from tests.unit import fake_modules
+from tests.unit.test_request import UNHURRIED, mappings
 
 MODELS = ["mm_sd15_v3.safetensors", "mm_sd_v15.ckpt", "sub/mm.ckpt"]
 TABS = ["txt2img", "img2img"]
@@ -272,5 +272,5 @@ def test_without_the_hosts_helpers_the_pairs_are_plain():
 
 def test_help_texts_fit_beside_their_component():
     for row in FIELD.values():
-        assert len(row.help) <= 150
+        assert len(row.help) <= 110
         assert not re.search(r"\s{2}", row.help)

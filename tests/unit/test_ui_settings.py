@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import fake_modules
 import pytest
 
 from lib_animatediff.ui import settings
 from lib_animatediff.video.options import WriterOptions
+from tests.unit import fake_modules
 
 
 @pytest.fixture
@@ -48,6 +48,7 @@ def test_defaults(options):
     assert (settings.EXTENSION_FOLDER / "scripts").is_dir()
     assert settings.default_formats() == ("GIF", "PNG")
     assert settings.request_defaults() == {"format": ("GIF", "PNG")}
+    assert settings.film_file() == Path("/webui/models/Deforum/film_interpolation/film_net_fp16.pt")
     assert settings.frames_in_own_folder() is True
     assert settings.keep_motion_module() == "device"
     assert settings.writer_options() == WriterOptions()

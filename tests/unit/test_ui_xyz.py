@@ -3,13 +3,13 @@
 from copy import copy
 from types import SimpleNamespace
 
-import fake_modules
 import pytest
 
 from lib_animatediff.errors import RequestError
 from lib_animatediff.fields import FIELDS
 from lib_animatediff.request import parse_script_args
 from lib_animatediff.ui.xyz import overrides, register_axes
+from tests.unit import fake_modules
 
 MODELS = ["a.ckpt", "b.ckpt"]
 

@@ -103,7 +103,8 @@ def test_for_nans(x: torch.Tensor, where: str) -> None:
     names = {"unet": "the UNet", "vae": "the VAE"}
     hint = "" if dtype == torch.float32 else " Half precision may be too narrow for this model: try --no-half."
     raise NansException(
-        f"{names.get(where, where)} produced a tensor of NaNs.{hint} The flag --disable-nan-check switches this check off."
+        f"{names.get(where, where)} produced a tensor of NaNs.{hint} "
+        "The flag --disable-nan-check switches this check off."
     )
 
 

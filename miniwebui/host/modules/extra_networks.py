@@ -15,7 +15,7 @@ _MENTION = re.compile(r"<(\w+):([^>]+)>")
 
 
 class ExtraNetworkParams:
-    """The arguments of one mention: all in ``items``, those with "=" also in ``named``, the others in ``positional``."""
+    """The arguments of one mention: all in ``items``; those with "=" in ``named``, the others in ``positional``."""
 
     def __init__(self, items=None):
         self.items = items or []

@@ -13,7 +13,7 @@ cpu = torch.device("cpu")
 module_in_gpu: torch.nn.Module | None = None
 
 
-def is_needed(sd_model) -> bool:  # noqa: ARG001
+def is_needed(sd_model) -> bool:
     """True if the command line asks for a low-VRAM mode."""
     return bool(getattr(shared.cmd_opts, "lowvram", False) or getattr(shared.cmd_opts, "medvram", False))
 

@@ -12,7 +12,19 @@ import random
 import torch
 from PIL import Image
 
-from modules import devices, extra_networks, images, lowvram, paths, rng, scripts, sd_models, sd_samplers, sd_unet, shared
+from modules import (
+    devices,
+    extra_networks,
+    images,
+    lowvram,
+    paths,
+    rng,
+    scripts,
+    sd_models,
+    sd_samplers,
+    sd_unet,
+    shared,
+)
 from modules.masking import create_binary_mask  # noqa: F401
 from modules.processing_base import StableDiffusionProcessing, opt_C, opt_f
 from modules.processing_img2img import StableDiffusionProcessingImg2Img  # noqa: F401
@@ -34,7 +46,7 @@ from modules.shared import cmd_opts, opts, state
 
 
 def create_random_tensors(
-    shape, seeds, subseeds=None, subseed_strength=0.0, seed_resize_from_h=0, seed_resize_from_w=0, p=None  # noqa: ARG001
+    shape, seeds, subseeds=None, subseed_strength=0.0, seed_resize_from_h=0, seed_resize_from_w=0, p=None
 ):
     """The starting noise of seeds."""
     return rng.ImageRNG(shape, seeds, subseeds, subseed_strength, seed_resize_from_h, seed_resize_from_w).next()

@@ -23,7 +23,7 @@ def latent_size(width: int, height: int) -> tuple[int, int]:
 class StableDiffusionProcessing:
     """Parameters and state of one request; extensions read and change them in their hooks."""
 
-    sd_model: object = None
+    sd_model: object
     outpath_samples: str = None
     outpath_grids: str = None
     prompt: str = ""
@@ -162,11 +162,11 @@ class StableDiffusionProcessing:
         """A remark for the user, shown under the pictures."""
         self.comments[text] = 1
 
-    def txt2img_image_conditioning(self, x: torch.Tensor, width=None, height=None) -> torch.Tensor:  # noqa: ARG002
+    def txt2img_image_conditioning(self, x: torch.Tensor, width=None, height=None) -> torch.Tensor:
         """A stand-in with one row per picture: this model takes no conditioning picture."""
         return x.new_zeros(x.shape[0], 5, 1, 1)
 
-    def img2img_image_conditioning(self, source_image, latent_image, image_mask=None, round_image_mask=True):  # noqa: ARG002
+    def img2img_image_conditioning(self, source_image, latent_image, image_mask=None, round_image_mask=True):
         """As `txt2img_image_conditioning`."""
         return latent_image.new_zeros(latent_image.shape[0], 5, 1, 1)
 
@@ -187,7 +187,7 @@ class StableDiffusionProcessing:
         for cache in (self.cached_c, self.cached_uc):
             cache[:] = [None, None]
 
-    def get_token_merging_ratio(self, for_hr: bool = False) -> float:  # noqa: ARG002
+    def get_token_merging_ratio(self, for_hr: bool = False) -> float:
         """Token merging is not part of this host."""
         return 0
 
@@ -199,10 +199,10 @@ class StableDiffusionProcessing:
             raise RuntimeError(
                 f"There are {len(self.all_prompts)} prompts but {len(self.all_negative_prompts)} negative prompts."
             )
-        positive, negative = shared.prompt_styles, shared.prompt_styles
-        self.all_prompts = [positive.apply_styles_to_prompt(x, self.styles) for x in self.all_prompts]
+        styles = shared.prompt_styles
+        self.all_prompts = [styles.apply_styles_to_prompt(x, self.styles) for x in self.all_prompts]
         self.all_negative_prompts = [
-            negative.apply_negative_styles_to_prompt(x, self.styles) for x in self.all_negative_prompts
+            styles.apply_negative_styles_to_prompt(x, self.styles) for x in self.all_negative_prompts
         ]
         self.main_prompt, self.main_negative_prompt = self.all_prompts[0], self.all_negative_prompts[0]
 

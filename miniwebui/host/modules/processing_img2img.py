@@ -27,7 +27,7 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
     mask: Any = None
     mask_blur_x: int = 4
     mask_blur_y: int = 4
-    mask_blur: int = None
+    mask_blur: int
     mask_round: bool = True
     inpainting_fill: int = 0
     inpaint_full_res: bool = True
@@ -140,7 +140,9 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
             self.init_latent = torch.nn.functional.interpolate(self.init_latent, size=size, mode="bilinear")
         if mask is not None:
             self._mask_latents(self.latent_mask if self.latent_mask is not None else mask, all_seeds)
-        self.image_conditioning = self.img2img_image_conditioning(batch * 2 - 1, self.init_latent, mask, self.mask_round)
+        self.image_conditioning = self.img2img_image_conditioning(
+            batch * 2 - 1, self.init_latent, mask, self.mask_round
+        )
 
     def _mask_latents(self, mask: Image.Image, all_seeds) -> None:
         """``mask`` (1 where the latent stays) and ``nmask`` (1 where it is made anew), (4, h, w)."""

@@ -123,7 +123,7 @@ class Processed:
 
     def __init__(
         self, p, images_list, seed=-1, info="", subseed=None, all_prompts=None, all_negative_prompts=None,
-        all_seeds=None, all_subseeds=None, index_of_first_image=0, infotexts=None, comments="",  # noqa: ARG002
+        all_seeds=None, all_subseeds=None, index_of_first_image=0, infotexts=None, comments="",
     ):  # fmt: skip
         for name in _SAME:
             setattr(self, name, getattr(p, name))

@@ -78,14 +78,16 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
 
     def calculate_target_resolution(self) -> None:
         """Size of the second pass: by scale, or to a size that is covered and then cut."""
-        if shared.opts.use_old_hires_fix_width_height and self.applied_old_hires_behavior_to != (self.width, self.height):
+        size = (self.width, self.height)
+        if shared.opts.use_old_hires_fix_width_height and self.applied_old_hires_behavior_to != size:
             self.hr_resize_x, self.hr_resize_y = self.width, self.height
             self.width, self.height = old_hires_fix_first_pass_dimensions(self.width, self.height)
             self.applied_old_hires_behavior_to = (self.width, self.height)
         x, y, noted = self.hr_resize_x, self.hr_resize_y, self.extra_generation_params
         if not x and not y:
             noted["Hires upscale"] = self.hr_scale
-            self.hr_upscale_to_x, self.hr_upscale_to_y = int(self.width * self.hr_scale), int(self.height * self.hr_scale)
+            self.hr_upscale_to_x = int(self.width * self.hr_scale)
+            self.hr_upscale_to_y = int(self.height * self.hr_scale)
             return
         noted["Hires resize"] = f"{x}x{y}"
         by_width = not y or (bool(x) and self.width / self.height < x / y)
@@ -307,8 +309,10 @@ class StableDiffusionProcessingTxt2Img(StableDiffusionProcessing):
             return
         if shared.opts.hires_fix_use_firstpass_conds:
             self.calculate_hr_conds()
-        elif lowvram.is_enabled(shared.sd_model) and shared.sd_model.sd_checkpoint_info == sd_models.select_checkpoint():
-            # while the text encoder is on the device
+            return
+        model = shared.sd_model
+        if lowvram.is_enabled(model) and model.sd_checkpoint_info == sd_models.select_checkpoint():
+            # now, while the text encoder is on the device
             with devices.autocast():
                 extra_networks.activate(self, self.hr_extra_network_data)
             self.calculate_hr_conds()

@@ -1,4 +1,4 @@
-"""What the text of a prompt asks for: schedules ``[a:b:0.5]``, ``AND``, ``(emphasis:1.2)``, and the conds made from it."""
+"""What a prompt's text asks for (schedules ``[a:b:0.5]``, ``AND``, ``(emphasis:1.2)``) and the conds made from it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class MulticondLearnedConditioning:
 class DictWithShape(dict):
     """A cond of several named tensors that answers ``shape`` like a tensor."""
 
-    def __init__(self, x, shape=None):  # noqa: ARG002  (the second argument is part of the contract)
+    def __init__(self, x, shape=None):
         super().__init__(x)
 
     @property
@@ -62,7 +62,7 @@ def get_learned_conditioning(model, prompts, steps, hires_steps=None, use_old_sc
     """For each prompt the list of `ScheduledPromptConditioning` that its schedule asks for; equal prompts share one."""
     schedules = get_learned_conditioning_prompt_schedules(prompts, steps, hires_steps, use_old_scheduling)
     made: dict[str, list[ScheduledPromptConditioning]] = {}
-    for prompt, schedule in zip(prompts, schedules):
+    for prompt, schedule in zip(prompts, schedules, strict=True):
         if prompt not in made:
             conds = model.get_learned_conditioning(SdConditioning([t for _, t in schedule], copy_from=prompts))
             made[prompt] = [ScheduledPromptConditioning(end, conds[i]) for i, (end, _) in enumerate(schedule)]

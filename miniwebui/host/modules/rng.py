@@ -88,7 +88,7 @@ class ImageRNG:
             drawn = self.shape
         resized = drawn != self.shape
         rows = []
-        for i, (seed, generator) in enumerate(zip(self.seeds, self.generators)):
+        for i, (seed, generator) in enumerate(zip(self.seeds, self.generators, strict=True)):
             variation = None
             if self.subseeds is not None and self.subseed_strength != 0:
                 variation = randn(self.subseeds[i] if i < len(self.subseeds) else 0, drawn)
@@ -105,7 +105,7 @@ class ImageRNG:
     def _centred(patch: torch.Tensor, canvas: torch.Tensor) -> torch.Tensor:
         """``patch`` laid over the middle of ``canvas``; whichever is larger is cropped around its own middle."""
         spans = []
-        for outer, inner in zip(canvas.shape[1:], patch.shape[1:]):
+        for outer, inner in zip(canvas.shape[1:], patch.shape[1:], strict=True):
             start = (outer - inner) // 2
             size = inner if start >= 0 else inner + 2 * start
             spans.append((max(start, 0), max(-start, 0), size))

@@ -68,14 +68,21 @@ class CheckpointInfo:
     def _name_all(self) -> None:
         mark = f" [{self.shorthash}]" if self.shorthash else ""
         self.title, self.short_title = self.name + mark, self.name_for_extra + mark
-        self.ids = [self.hash, self.model_name, self.title, self.name, self.name_for_extra, f"{self.name} [{self.hash}]"]
+        self.ids = [
+            self.hash,
+            self.model_name,
+            self.title,
+            self.name,
+            self.name_for_extra,
+            f"{self.name} [{self.hash}]",
+        ]
         if self.shorthash:
             self.ids += [self.shorthash, self.sha256, self.short_title]
 
     def register(self) -> None:
         """Make the checkpoint known under all its names."""
         checkpoints_list[self.title] = self
-        checkpoint_aliases.update({name: self for name in self.ids})
+        checkpoint_aliases.update(dict.fromkeys(self.ids, self))
 
     def calculate_shorthash(self) -> str | None:
         """The first ten digits of the SHA-256; the title carries them from now on."""
@@ -100,7 +107,7 @@ def list_models() -> None:
         info.register()
         shared.opts.data["sd_model_checkpoint"] = info.title
     for folder in (model_path, getattr(shared.cmd_opts, "ckpt_dir", None)):
-        for found in sorted(Path(folder).rglob("*")) if folder else ():
+        for found in sorted(Path(folder).rglob("*"), key=lambda x: (x.parent, x.stem.lower())) if folder else ():
             if found.suffix.lower() in EXTENSIONS and ".vae." not in found.name and str(found) != given:
                 CheckpointInfo(str(found)).register()
 

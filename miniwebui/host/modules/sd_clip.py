@@ -91,7 +91,7 @@ class TextEncoder(nn.Module):
         current = PromptChunk()
         comma = None  # place of the last comma in the current chunk
 
-        for tokens, (text, weight) in zip(self.tokenize([text for text, _ in weighted]), weighted):
+        for tokens, (text, weight) in zip(self.tokenize([text for text, _ in weighted]), weighted, strict=True):
             if text == "BREAK" and weight == -1:
                 chunks.append(current)
                 current, comma = PromptChunk(), None

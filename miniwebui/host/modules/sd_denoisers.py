@@ -96,7 +96,7 @@ class LCMDenoiser(CompVisDenoiser):
         start, end = float(self.sigma_to_t(self.sigma_max)), float(self.sigma_to_t(self.sigma_min))
         return append_zero(self.t_to_sigma(torch.linspace(start, end, n, device=self.sigmas.device)))
 
-    def sigma_to_t(self, sigma: torch.Tensor, quantize: bool | None = None) -> torch.Tensor:  # noqa: ARG002
+    def sigma_to_t(self, sigma: torch.Tensor, quantize: bool | None = None) -> torch.Tensor:
         return super().sigma_to_t(sigma, quantize=True) * self.skip_steps + (self.skip_steps - 1)
 
     def t_to_sigma(self, t: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Loading checkpoints and switching between them, as A1111 does it: one model object per config, filled again and again."""
+"""Loading checkpoints and switching between them, as A1111 does: one model object per config, filled again."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class SdModelData:
                         errors.display(e, "loading the model")
         return self.sd_model
 
-    def set_sd_model(self, v, already_loaded: bool = False) -> None:  # noqa: ARG002
+    def set_sd_model(self, v, already_loaded: bool = False) -> None:
         self.sd_model = v
         self.loaded_sd_models = [x for x in self.loaded_sd_models if x is not v]
         if v is not None:
@@ -267,11 +267,11 @@ def reload_model_weights(sd_model=None, info: CheckpointInfo | None = None, forc
     return model
 
 
-def unload_model_weights(sd_model=None, info=None):  # noqa: ARG001
+def unload_model_weights(sd_model=None, info=None):
     """Free the device; the model stays in memory."""
     send_model_to_cpu(sd_model or model_data.sd_model)
     return sd_model
 
 
-def apply_token_merging(sd_model, token_merging_ratio) -> None:  # noqa: ARG001
+def apply_token_merging(sd_model, token_merging_ratio) -> None:
     """Token merging is not part of this host."""

@@ -102,7 +102,9 @@ def _refuse_foreign(state: Mapping[str, torch.Tensor]) -> None:
     if first is None or PREFIX_TEXT + "embeddings.token_embedding.weight" not in state:
         raise CheckpointError("This file holds no SD1.x checkpoint: the UNet or the text encoder is missing in it.")
     if first.shape[1] != 4:
-        raise CheckpointError(f"This checkpoint's UNet takes {first.shape[1]} channels; only plain SD1.x (4) is loaded.")
+        raise CheckpointError(
+            f"This checkpoint's UNet takes {first.shape[1]} channels; only plain SD1.x (4) is loaded."
+        )
 
 
 class _NoInitialisation(TorchFunctionMode):
@@ -195,7 +197,7 @@ class DiffusionWrapper(nn.Module):
         self.conditioning_key = "crossattn"
         self.diffusion_model = openaimodel.UNetModel(**config)
 
-    def forward(self, x, t, c_concat=None, c_crossattn: Sequence[torch.Tensor] = ()):  # noqa: ARG002
+    def forward(self, x, t, c_concat=None, c_crossattn: Sequence[torch.Tensor] = ()):
         return self.diffusion_model(x, t, context=torch.cat(list(c_crossattn), 1))
 
 
@@ -236,7 +238,7 @@ class LatentDiffusion(nn.Module):
         return self.betas.device
 
     @contextlib.contextmanager
-    def ema_scope(self, context=None):  # noqa: ARG002
+    def ema_scope(self, context=None):
         """Averaged weights are not kept: nothing happens."""
         yield
 

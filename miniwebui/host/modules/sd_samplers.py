@@ -62,7 +62,9 @@ def get_sampler_and_scheduler(sampler_name, scheduler_name, *, convert_automatic
     scheduler = sd_schedulers.schedulers_map.get(scheduler_name, automatic)
     name = sampler_name or all_samplers[0].name
     for candidate in sd_schedulers.schedulers:
-        ending = next((f" {x}" for x in (candidate.label, candidate.name, *candidate.aliases) if name.endswith(f" {x}")), None)
+        ending = next(
+            (f" {x}" for x in (candidate.label, candidate.name, *candidate.aliases) if name.endswith(f" {x}")), None
+        )
         if ending:
             scheduler, name = candidate, name[: -len(ending)]
             break

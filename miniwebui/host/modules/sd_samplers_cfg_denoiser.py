@@ -49,7 +49,7 @@ class CFGDenoiser(torch.nn.Module):
 
     @property
     def inner_model(self):
-        """The denoiser around ``shared.sd_model``; made when first asked for, and after ``model_wrap`` is set to None."""
+        """The denoiser around ``shared.sd_model``; made when first asked for, and when ``model_wrap`` is None."""
         raise NotImplementedError
 
     def update_inner_model(self) -> None:
@@ -58,7 +58,7 @@ class CFGDenoiser(torch.nn.Module):
         cond, uncond = self.p.get_conds()
         self.sampler.sampler_extra_args.update(cond=cond, uncond=uncond)
 
-    def get_pred_x0(self, x_in, x_out, sigma):  # noqa: ARG002
+    def get_pred_x0(self, x_in, x_out, sigma):
         """The denoised latent that an output stands for."""
         return x_out
 

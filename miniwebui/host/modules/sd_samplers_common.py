@@ -19,7 +19,7 @@ approximation_indexes = {"Full": 0, "Approx NN": 1, "Approx cheap": 2, "TAESD": 
 _CHEAP_RGB = torch.tensor([[0.30, 0.19, 0.21], [0.19, 0.29, 0.17], [-0.16, 0.19, 0.26], [-0.18, -0.27, -0.47]])
 
 
-class SamplerData(namedtuple("SamplerData", ["name", "constructor", "aliases", "options"])):  # noqa: PYI024
+class SamplerData(namedtuple("SamplerData", ["name", "constructor", "aliases", "options"])):
     """An entry of the list of samplers."""
 
     def total_steps(self, steps: int) -> int:
@@ -27,7 +27,7 @@ class SamplerData(namedtuple("SamplerData", ["name", "constructor", "aliases", "
         return steps * 2 if self.options.get("second_order", False) else steps
 
 
-class InterruptedException(BaseException):  # noqa: N818
+class InterruptedException(BaseException):
     """The user interrupted or skipped: sampling ends with the last latent."""
 
 
@@ -56,7 +56,7 @@ def decode_first_stage(model, x: torch.Tensor) -> torch.Tensor:
     return samples_to_images_tensor(x.to(devices.dtype_vae), 0, model)
 
 
-def images_tensor_to_samples(image: torch.Tensor, approximation=None, model=None) -> torch.Tensor:  # noqa: ARG001
+def images_tensor_to_samples(image: torch.Tensor, approximation=None, model=None) -> torch.Tensor:
     """Images (b, 3, h, w) in 0..1 to latents, one by one (the draw from the posterior is each image's own)."""
     model = shared.sd_model if model is None else model
     model.first_stage_model.to(devices.dtype_vae)
@@ -183,7 +183,7 @@ class Sampler:
         kwargs = {}
         if "noise_like" in wanted:  # each picture's own noise, so that a batch equals its pictures made one by one
             source = p.rng
-            kwargs["noise_like"] = lambda x: source.next()  # noqa: ARG005
+            kwargs["noise_like"] = lambda x: source.next()
         if "eta" in wanted:
             kwargs["eta"] = self.eta
             if self.eta != self.eta_default:
@@ -223,7 +223,9 @@ class Sampler:
         """Noise ``x`` (b, 4, h, w) to latents."""
         raise NotImplementedError
 
-    def sample_img2img(self, p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None):
+    def sample_img2img(
+        self, p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None
+    ):
         """Latents ``x`` with ``noise`` to new latents."""
         raise NotImplementedError
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 
@@ -153,7 +154,15 @@ def sample_dpmpp_sde(
 
 @torch.no_grad()
 def sample_dpmpp_2m_sde(
-    model, x, sigmas, noise_sampler: Callable, extra_args=None, callback=None, eta=1.0, s_noise=1.0, solver_type="midpoint"
+    model,
+    x,
+    sigmas,
+    noise_sampler: Callable,
+    extra_args=None,
+    callback=None,
+    eta=1.0,
+    s_noise=1.0,
+    solver_type="midpoint",
 ):
     """DPM-Solver++(2M) of the SDE; ``solver_type`` is "midpoint" or "heun"."""
     walk = _Walk(model, x, extra_args, callback)
@@ -195,15 +204,15 @@ def restart_steps(sigmas: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor
     """Pairs (from, to): 20 steps or more go back from sigma 0.1 to 2 once, 36 or more twice."""
     steps = len(sigmas) - 1
     if steps < 20:
-        return list(zip(sigmas[:-1], sigmas[1:]))
+        return list(pairwise(sigmas))
     length, times = (steps // 4, 2) if steps >= 36 else (9, 1)
     sigmas = karras(steps - length * times, sigmas[-2].item(), sigmas[0].item(), device=sigmas.device)
     low, high = (int((sigmas - at).abs().argmin()) for at in (0.1, 2.0))
-    pairs = list(zip(sigmas[:-1], sigmas[1:]))
+    pairs = list(pairwise(sigmas))
     if high >= low:
         return pairs
     again = karras(length + 1, sigmas[low].item(), sigmas[high].item(), device=sigmas.device)[:-1]
-    return pairs[:low] + list(zip(again[:-1], again[1:])) * times + pairs[low:]
+    return pairs[:low] + list(pairwise(again)) * times + pairs[low:]
 
 
 @torch.no_grad()

@@ -63,7 +63,7 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
 
     denoiser = CFGDenoiserKDiffusion
 
-    def __init__(self, func, sd_model):  # noqa: ARG002
+    def __init__(self, func, sd_model):
         super().__init__(func)
         self.model_wrap_cfg = self.denoiser(self)
         self.model_wrap = self.model_wrap_cfg.inner_model
@@ -130,7 +130,9 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
         conds = (conditioning, unconditional_conditioning)
         return self.run(p, x, steps, conds, image_conditioning, kwargs)
 
-    def sample_img2img(self, p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None):
+    def sample_img2img(
+        self, p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None
+    ):
         steps, t_enc = sd_samplers_common.setup_img2img_steps(p, steps)
         sigmas = self.get_sigmas(p, steps)
         remaining = sigmas[steps - t_enc - 1 :]

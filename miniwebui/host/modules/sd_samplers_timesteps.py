@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+
 import torch
 
-from modules import devices, sd_samplers_common, sd_samplers_timesteps_impl, shared
+from modules import devices, sd_samplers_common, sd_samplers_timesteps_impl, sd_samplers_unipc, shared
 from modules.script_callbacks import ExtraNoiseParams, extra_noise_callback
 from modules.sd_denoisers import CompVisTimestepsDenoiser, CompVisTimestepsVDenoiser
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
@@ -14,6 +16,7 @@ samplers_timesteps = [
     ("DDIM", sd_samplers_timesteps_impl.ddim, ["ddim"], {}),
     ("DDIM CFG++", sd_samplers_timesteps_impl.ddim_cfgpp, ["ddim_cfgpp"], {}),
     ("PLMS", sd_samplers_timesteps_impl.plms, ["plms"], {}),
+    ("UniPC", sd_samplers_unipc.unipc, ["unipc"], {}),
 ]
 
 
@@ -42,7 +45,7 @@ class CompVisSampler(sd_samplers_common.Sampler):
 
     eta_option_field, eta_infotext_field, eta_default = "eta_ddim", "Eta DDIM", 0.0
 
-    def __init__(self, func, sd_model):  # noqa: ARG002
+    def __init__(self, func, sd_model):
         super().__init__(func)
         self.model_wrap_cfg = CFGDenoiserTimesteps(self)
         self.model_wrap = self.model_wrap_cfg.inner_model
@@ -60,7 +63,9 @@ class CompVisSampler(sd_samplers_common.Sampler):
         self.last_latent = x
         return self.run(p, x, steps, (conditioning, unconditional_conditioning), image_conditioning, kwargs)
 
-    def sample_img2img(self, p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None):
+    def sample_img2img(
+        self, p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None
+    ):
         steps, t_enc = sd_samplers_common.setup_img2img_steps(p, steps)
         timesteps = self.get_timesteps(p, steps)
         alpha = shared.sd_model.alphas_cumprod[timesteps[t_enc]]
@@ -71,6 +76,8 @@ class CompVisSampler(sd_samplers_common.Sampler):
             extra_noise_callback(extra)
             noisy = noisy + extra.noise * opts.img2img_extra_noise * alpha.sqrt()
         kwargs = {**self.initialize(p), "timesteps": timesteps[:t_enc]}
+        if "is_img2img" in inspect.signature(self.func).parameters:
+            kwargs["is_img2img"] = True
         self.model_wrap_cfg.init_latent = x
         self.last_latent = x
         conds = (conditioning, unconditional_conditioning)

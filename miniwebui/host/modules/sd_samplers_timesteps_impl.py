@@ -41,7 +41,7 @@ def ddim_cfgpp(model, x, timesteps, noise_like, extra_args=None, callback=None, 
     """CFG++ (Chung et al. 2024): the direction is the uncond's eps; the scale is divided by 12.5 to lie in 0..1."""
     model.cond_scale_miltiplier = 1 / 12.5
     model.need_last_noise_uncond = True
-    return _ddim(model, x, timesteps, noise_like, extra_args, callback, eta, lambda eps: model.last_noise_uncond)  # noqa: ARG005
+    return _ddim(model, x, timesteps, noise_like, extra_args, callback, eta, lambda eps: model.last_noise_uncond)
 
 
 def _ddim(model, x, timesteps, noise_like, extra_args, callback, eta, direction):
@@ -70,7 +70,7 @@ def plms(model, x, timesteps, extra_args=None, callback=None):
             ahead, _ = steps.step(x, history[0], i)
             eps = (history[0] + walk(ahead, timesteps[i - 1].item())) / 2
         else:
-            eps = sum(weight * old for weight, old in zip(_MULTISTEP[len(history) - 1], history))
+            eps = sum(weight * old for weight, old in zip(_MULTISTEP[len(history) - 1], history, strict=True))
         x, x0 = steps.step(x, eps, i)
         walk.tell(done, x, 0, x0)
     return x

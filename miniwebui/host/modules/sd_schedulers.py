@@ -15,7 +15,7 @@ def append_zero(sigmas: torch.Tensor) -> torch.Tensor:
     return torch.cat([sigmas, sigmas.new_zeros(1)])
 
 
-def uniform(n, sigma_min, sigma_max, inner_model, device):  # noqa: ARG001
+def uniform(n, sigma_min, sigma_max, inner_model, device):
     """Evenly spaced timesteps from the last to the first."""
     return inner_model.get_sigmas(n).to(device)
 
@@ -58,7 +58,7 @@ def kl_optimal(n, sigma_min, sigma_max, device):
     return torch.tan(share * math.atan(sigma_min) + (1 - share) * math.atan(sigma_max))
 
 
-def align_your_steps(n, sigma_min, sigma_max, device):  # noqa: ARG001
+def align_your_steps(n, sigma_min, sigma_max, device):
     """Sabour et al. 2024: ten optimised steps for SD1.5, interpolated in the logarithm."""
     table = [14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029]
     at = np.linspace(0, 1, n)
@@ -66,14 +66,14 @@ def align_your_steps(n, sigma_min, sigma_max, device):  # noqa: ARG001
     return append_zero(torch.tensor(sigmas, dtype=torch.float32)).to(device)
 
 
-def simple(n, sigma_min, sigma_max, inner_model, device):  # noqa: ARG001
+def simple(n, sigma_min, sigma_max, inner_model, device):
     """Every so many-th sigma of the model's table."""
     table = inner_model.sigmas.cpu()
     stride = len(table) / n
     return append_zero(torch.stack([table[-(1 + int(i * stride))] for i in range(n)])).to(device)
 
 
-def ddim(n, sigma_min, sigma_max, inner_model, device):  # noqa: ARG001
+def ddim(n, sigma_min, sigma_max, inner_model, device):
     """The sigmas of DDIM's timesteps."""
     table = inner_model.sigmas.cpu()
     return append_zero(table[1 :: max(len(table) // n, 1)].flip(0)).to(device)

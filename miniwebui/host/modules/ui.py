@@ -320,6 +320,11 @@ def create_ui() -> gr.Blocks:
     return demo
 
 
+def ping() -> dict:
+    """The server is up."""
+    return {}
+
+
 def setup_ui_api(app) -> None:
     """Small routes the page and monitors use."""
-    app.add_api_route("/internal/ping", dict, methods=["GET"])
+    app.add_api_route("/internal/ping", ping, methods=["GET"])
