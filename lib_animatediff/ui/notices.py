@@ -46,8 +46,8 @@ def other_animatediff() -> Path | None:
         loaded = host_module("scripts").scripts_data
     except (ImportError, AttributeError):
         return None
-    folders = {Path(data.basedir).resolve() for data in loaded if Path(data.path).name == "animatediff.py"}
-    return min(folders - {EXTENSION_FOLDER}, default=None)
+    folders = {Path(data.basedir) for data in loaded if Path(data.path).name == "animatediff.py"}
+    return min((folder for folder in folders if folder.resolve() != EXTENSION_FOLDER), default=None)
 
 
 def rival_sentence(folder: Path) -> str:

@@ -91,7 +91,9 @@ class FakeMotionModel(nn.Module):
 
     def __init__(self, *, across_frames=False, mid=True, pe_length=32, widths=FakeUNet.widths):
         super().__init__()
-        self.slots = {f"down_blocks.{i}.motion_modules.{j}": FakeMotion(c) for i, c in enumerate(widths) for j in (0, 1)}
+        self.slots = {
+            f"down_blocks.{i}.motion_modules.{j}": FakeMotion(c) for i, c in enumerate(widths) for j in (0, 1)
+        }
         for i, c in enumerate(reversed(widths)):
             self.slots |= {f"up_blocks.{i}.motion_modules.{j}": FakeMotion(c) for j in (0, 1, 2)}
         if mid:

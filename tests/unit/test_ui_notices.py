@@ -32,11 +32,14 @@ def test_nothing_to_say_when_all_is_well(host):
 
 @pytest.mark.usefixtures("everything_installed")
 def test_the_other_extension_is_named(host, tmp_path):
-    other = tmp_path / "sd-webui-animatediff"
-    host.scripts.scripts_data += [script(EXTENSION_FOLDER), script(other), script(tmp_path / "else", "else.py")]
-    assert other_animatediff() == other.resolve()
+    (tmp_path / "elsewhere").mkdir()
+    other, ours = tmp_path / "sd-webui-animatediff", tmp_path / "animatediff"
+    other.symlink_to(tmp_path / "elsewhere")  # the Extensions tab knows a linked folder by its link's name
+    ours.symlink_to(EXTENSION_FOLDER)
+    host.scripts.scripts_data += [script(ours), script(other), script(tmp_path / "else", "else.py")]
+    assert other_animatediff() == other
     [sentence] = notices(lambda: ["mm.ckpt"])
-    assert sentence == rival_sentence(other.resolve())
+    assert sentence == rival_sentence(other)
     assert str(other) in sentence
     assert "Disable sd-webui-animatediff" in sentence
 

@@ -91,8 +91,9 @@ def test_a_batch_that_is_no_whole_number_of_clips_is_an_error_for_the_user(unet)
 def test_a_model_of_other_widths_is_refused_and_nothing_is_hooked(unet):
     before = state_of(unet)[0]
     model = FakeMotionModel(widths=(32, 64, 128, 128))
-    with pytest.raises(UnsupportedError, match="wants 128 channels, the checkpoint has 96"), attach_motion(
-        unet, model, lambda: 1
+    with (
+        pytest.raises(UnsupportedError, match="wants 128 channels, the checkpoint has 96"),
+        attach_motion(unet, model, lambda: 1),
     ):
         pass
     assert state_of(unet)[0] == before
