@@ -27,8 +27,8 @@ def film_between(path: Path, device: torch.device) -> Callable[[Image.Image, Ima
     """
     if not path.is_file():
         raise ModelFileError(
-            f"Interpolation by FILM needs the file {path.name} in {path.parent}. Put it there, or choose Flow, which is "
-            "built in."
+            f"Interpolation by FILM needs the file {path.name} in {path.parent}. Put it there, or choose Flow, "
+            "which is built in."
         )
     try:
         model = torch.jit.load(path, map_location="cpu")

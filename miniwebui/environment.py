@@ -94,8 +94,8 @@ def ensure(name: str, requirements: Sequence[str], no_deps: Sequence[str] = ("no
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--prefer-binary"]
     files = [x for name in requirements for x in ("-r", str(REQUIREMENTS / name))]
     _run([*pip, *files], f"Installing {', '.join(requirements)} (on the first start this loads about 1 GB)")
-    for name in no_deps:
-        _run([*pip, "--no-deps", "-r", str(REQUIREMENTS / name)], f"Installing {name}")
+    for file in no_deps:
+        _run([*pip, "--no-deps", "-r", str(REQUIREMENTS / file)], f"Installing {file}")
     stamp.write_text(json.dumps(wanted), encoding="utf8")
     return python
 

@@ -29,9 +29,11 @@ def remove_from_memory():
     return "No motion module is in memory any more."
 
 
-ACTIONS = PanelActions(
-    models=motion_modules, notices=lambda: notices(motion_modules), to_cpu=move_to_cpu, remove=remove_from_memory
-)
+def panel_notices():
+    return notices(motion_modules, None if detect_host() else UNKNOWN_HOST)
+
+
+ACTIONS = PanelActions(models=motion_modules, notices=panel_notices, to_cpu=move_to_cpu, remove=remove_from_memory)
 
 
 class AnimateDiffScript(scripts.Script):

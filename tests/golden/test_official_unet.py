@@ -72,6 +72,7 @@ def build_unet(golden, monkeypatch):
             legacy=False,
         )
     unet.double().eval()
+    unet.dtype = torch.float64
     spatial = {to_ldm(name): t for name, t in golden.weights.items() if ".motion_modules." not in name}
     unet.load_state_dict(spatial)
     unet.time_embed.register_forward_pre_hook(lambda _module, args: (args[0].double(),))

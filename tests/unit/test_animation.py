@@ -274,7 +274,7 @@ def test_masks_between_the_frames_are_no_frames(scene):
             Image.new("L", (16, 16)),
             Image.new("RGBA", (4, 4)),
         ]
-    _, processed = run(scene, pictures=pictures, format=["PNG", "GIF"])
+    run(scene, pictures=pictures, format=["PNG", "GIF"])
     frames = sorted(scene.out.rglob("*.png"))
     assert [Image.open(path).getpixel((0, 0))[0] for path in frames] == [80 * i % 256 for i in range(FRAMES)]
 
@@ -399,5 +399,5 @@ def test_a_module_is_looked_for_in_the_folder_and_below(tmp_path):
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "mm.ckpt").write_bytes(b"")
     assert motion_module_path(tmp_path, "sub/mm.ckpt").is_file()
-    with pytest.raises(ModelFileError, match="put one there|It holds"):
+    with pytest.raises(ModelFileError, match=r"put one there|It holds"):
         motion_module_path(tmp_path, "other.ckpt")
