@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ from lib_animatediff.noise.ramp import blend_first_last
 from lib_animatediff.output import show, unwritable, write_videos
 from lib_animatediff.plan import AnimationPlan, frame_count, make_plan
 from lib_animatediff.request import AnimationRequest
-from lib_animatediff.run import sample_animated
+from lib_animatediff.run import sample_animated, sample_animated_img2img
 from lib_animatediff.unet.hooks import check_fits
 from lib_animatediff.unet.patch import instance_attribute, pop_instance_attribute, set_instance_attribute
 from lib_animatediff.video.still import open_still
@@ -158,8 +158,11 @@ class Animation:
                 raise self.error or AnimateDiffError("AnimateDiff was not prepared for this run; see the log.")
             if name == "sample_img2img" and self.ramp_noise is not None:
                 x = self._ramp(p, x)
+            # FreeInit finds the motion; a hires pass keeps the one it is given
+            plan = replace(self.plan, free_init=None) if getattr(p, "is_hr_pass", False) else self.plan
+            run = sample_animated if name == "sample" else sample_animated_img2img
             try:
-                return sample_animated(self.host, self.plan, p, sampler, sample, x, *args, **kwargs)
+                return run(self.host, plan, p, sampler, sample, x, *args, **kwargs)
             finally:
                 self._release_memory(p)
 

@@ -1,4 +1,4 @@
-"""The table of fields as a page of the documentation: ``python -m lib_animatediff.fields_doc`` writes docs/fields.md."""
+"""The table of fields as a page of the docs: ``python -m lib_animatediff.fields_doc`` writes docs/fields.md."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fields_page() -> str:
     rows = []
     for row in FIELDS:
         default = ", ".join(row.default) if isinstance(row.default, tuple) else row.default
-        note = row.help if not row.unavailable else f"{row.help} Not in this version: a request that uses it is refused."
+        note = row.help if not row.unavailable else f"{row.help} Not in this version: it is refused."
         if row.kind == "ignored":
             note = "Accepted and ignored: older programs send it back."
         elif row.tabs == IMG2IMG:

@@ -64,9 +64,7 @@ def split_frames(processed: Any, batches: Sequence[int]) -> list[list[Image.Imag
     return videos
 
 
-def played_frames(
-    frames: list[Image.Image], request: AnimationRequest, between: Between | str
-) -> list[Image.Image]:
+def played_frames(frames: list[Image.Image], request: AnimationRequest, between: Between | str) -> list[Image.Image]:
     """The frames in playing order: interpolated, and run backwards to the start for a short closed loop.
 
     ``between``: the method of ``video.interpolate`` that makes the frames between two.

@@ -154,22 +154,54 @@ def sample_animated(
 ) -> torch.Tensor:
     """Call the host's ``sample(p, x, *args, **kwargs)`` with everything of ``plan`` in place; latents of all frames.
 
-    With FreeInit the pass is repeated: the low frequencies of the result, diffused back to the last timestep with
-    the first noise, replace those of fresh noise (Wu et al. 2023, "FreeInit", eq. 6-8).
+    ``x`` is the noise that txt2img starts from, unit variance, (frames, channels, height, width). With FreeInit the
+    pass is repeated: the low frequencies of the result, diffused back to the last timestep with the first noise, replace
+    those of fresh noise (Wu et al. 2023, "FreeInit: Bridging Initialization Gap in Video Diffusion Models", eq. 6-8).
     """
     with SamplingRun(host, plan, p, sampler):
         latents = sample(p, x, *args, **kwargs)
-        if plan.free_init is None:
-            return latents
-        free_init, first_noise = plan.free_init, x
-        alpha_bar = float(plan.alphas_cumprod[-1])
-        frames, _, height, width = x.shape
-        low_pass = low_pass_filter((frames, height, width), free_init.kind, free_init.d_s, free_init.d_t)
-        gain = host.noise_gain(p, sampler)
-        for _ in range(1, free_init.iterations):
-            if host.interrupted():
-                break
-            diffused = diffuse_to_end(latents.to(first_noise), first_noise, alpha_bar)
-            x = mix_frequencies(diffused, p.rng.next().to(first_noise), low_pass) * gain
-            latents = sample(p, x, *args, **kwargs)
+        first_noise = x
+        for low_pass in _free_init_passes(host, plan, x):
+            diffused = diffuse_to_end(latents.to(first_noise), first_noise, float(plan.alphas_cumprod[-1]))
+            mixed = mix_frequencies(diffused, p.rng.next().to(first_noise), low_pass)
+            latents = sample(p, mixed * host.noise_gain(p, sampler), *args, **kwargs)
         return latents
+
+
+def sample_animated_img2img(
+    host: Host,
+    plan: AnimationPlan,
+    p: Any,
+    sampler: Any,
+    sample: Callable,
+    x: torch.Tensor,
+    noise: torch.Tensor,
+    *args: Any,
+    **kwargs: Any,
+) -> torch.Tensor:
+    """As ``sample_animated``, for ``sample(p, x, noise, ...)``, which starts from the image latents ``x`` under noise.
+
+    With FreeInit the start of the next pass holds the low frequencies of the result under the first noise and the high
+    ones of the image under fresh noise. Mixing is linear, so images and noises are mixed apart, and the host's own
+    strength of the noise applies to the mixture.
+    """
+    with SamplingRun(host, plan, p, sampler):
+        latents = sample(p, x, noise, *args, **kwargs)
+        for low_pass in _free_init_passes(host, plan, noise):
+            start = mix_frequencies(latents.to(noise), x.to(noise), low_pass)
+            mixed = mix_frequencies(noise, p.rng.next().to(noise), low_pass)
+            latents = sample(p, start, mixed, *args, **kwargs)
+        return latents
+
+
+def _free_init_passes(host: Host, plan: AnimationPlan, like: torch.Tensor) -> Iterator[torch.Tensor]:
+    """FreeInit's low-pass filter, once for each pass after the first, until the user stops."""
+    if plan.free_init is None:
+        return
+    frames, _, height, width = like.shape
+    free_init = plan.free_init
+    low_pass = low_pass_filter((frames, height, width), free_init.kind, free_init.d_s, free_init.d_t)
+    for _ in range(1, free_init.iterations):
+        if host.interrupted():
+            return
+        yield low_pass

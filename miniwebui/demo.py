@@ -14,8 +14,27 @@ from miniwebui.environment import REPOSITORY
 PROMPT = "a red ball rolls over green grass, blue sky"
 
 
-def request_body(frames: int) -> dict:
+def motion_module(url: str) -> str:
+    """A motion module the host lists, one of family v3 if there is."""
+    for script in server.request(f"{url}/sdapi/v1/script-info"):
+        for argument in script["args"] if script["name"] == "animatediff" else []:
+            if argument["label"] == "Motion module" and argument["choices"]:
+                names = argument["choices"]
+                return next((x for x in names if "v3" in x), names[0])
+    raise RuntimeError(
+        "The host lists no motion module: put one into the folder of the setting animatediff_model_path."
+    )
+
+
+def request_body(model: str, frames: int) -> dict:
     """A request a client would send: txt2img with AnimateDiff switched on."""
+    animation = {
+        "enable": True,
+        "model": model,
+        "video_length": frames,
+        "fps": 8,
+        "format": ["GIF", "MP4", "WEBP", "PNG"],
+    }
     return {
         "prompt": PROMPT,
         "seed": 1,
@@ -24,11 +43,7 @@ def request_body(frames: int) -> dict:
         "height": 256,
         "cfg_scale": 7.5,
         "sampler_name": "Euler",
-        "alwayson_scripts": {
-            "AnimateDiff": {
-                "args": [{"enable": True, "video_length": frames, "fps": 8, "format": ["GIF", "MP4", "WEBP", "TXT"]}]
-            }
-        },
+        "alwayson_scripts": {"AnimateDiff": {"args": [animation]}},
     }
 
 
@@ -52,13 +67,14 @@ def show_progress(url: str, done: threading.Event) -> None:
 def render(url: str, frames: int) -> list[Path]:
     """Send the request; the new files below the host's output folder."""
     folder = Path(server.request(f"{url}/sdapi/v1/options")["outdir_txt2img_samples"])
+    body = request_body(motion_module(url), frames)
     before = files_below(folder)
     done = threading.Event()
     watcher = threading.Thread(target=show_progress, args=(url, done), daemon=True)
     watcher.start()
     started = time.monotonic()
     try:
-        server.request(f"{url}/sdapi/v1/txt2img", request_body(frames))
+        server.request(f"{url}/sdapi/v1/txt2img", body)
     finally:
         done.set()
         watcher.join()

@@ -86,11 +86,13 @@ def read_contents(path: Path) -> Contents:
     Raises ModelFileError with a sentence about what the file is when it holds no readable tensors.
     """
     name = path.name
-    if not path.exists():
-        raise ModelFileError(_missing(path))
-    if path.is_dir():
-        raise ModelFileError(f"{name} is a folder. Choose a motion module file ({', '.join(EXTENSIONS)}).")
     try:
+        if not path.exists():
+            raise ModelFileError(_missing(path))
+        if path.is_dir():
+            raise ModelFileError(f"{name} is a folder. Choose a motion module file ({', '.join(EXTENSIONS)}).")
+        if not path.is_file():
+            raise ModelFileError(f"{name} is a device or a pipe, not a file. Choose a motion module file.")
         size = path.stat().st_size
         with path.open("rb") as stream:
             head = stream.read(1024)

@@ -47,7 +47,9 @@ KINDS = (
         "controlnet",
         "a ControlNet",
         "Move it to models/ControlNet and choose it in the ControlNet panel",
-        (r"^(module\.|state_dict\.)*control_model\.|input_hint_block\.|controlnet_cond_embedding\.|controlnet_down_blocks",),
+        (
+            r"^(module\.|state_dict\.)*control_model\.|input_hint_block\.|controlnet_cond_embedding\.|controlnet_down_blocks",
+        ),
     ),
     Kind(
         "ip-adapter",
@@ -77,15 +79,19 @@ KINDS = (
         "unet",
         "the UNet of a checkpoint, with no motion modules",
         "Use a whole checkpoint in models/Stable-diffusion and choose a motion module here",
-        (r"model\.diffusion_model\.|^(unet\.|state_dict\.|module\.)*(input_blocks\.0\.|down_blocks\.0\.resnets\.)|"
-         r"^(unet\.|state_dict\.|module\.)*(double_blocks|transformer_blocks|joint_blocks)\.\d",
-         r"time_embed|time_embedding|t_embedder|time_in|input_blocks"),
+        (
+            r"model\.diffusion_model\.|^(unet\.|state_dict\.|module\.)*(input_blocks\.0\.|down_blocks\.0\.resnets\.)|"
+            r"^(unet\.|state_dict\.|module\.)*(double_blocks|transformer_blocks|joint_blocks)\.\d",
+            r"time_embed|time_embedding|t_embedder|time_in|input_blocks",
+        ),
     ),
     Kind(
         "vae",
         "a VAE",
         "Move it to models/VAE and choose it in Settings",
-        (r"(^|first_stage_model\.|state_dict\.|vae\.)(encoder|decoder)\.(conv_in|down|up|mid|up_blocks|down_blocks)\b",),
+        (
+            r"(^|first_stage_model\.|state_dict\.|vae\.)(encoder|decoder)\.(conv_in|down|up|mid|up_blocks|down_blocks)\b",
+        ),
     ),
     Kind(
         "vision model",
@@ -115,8 +121,10 @@ KINDS = (
         "upscaler",
         "an upscaler",
         "Move it to models/ESRGAN or the folder of its kind",
-        (r"RRDB_trunk|\.rdb\d\.|^(params(_ema)?\.)?conv_first\.|^(params(_ema)?\.)?body\.\d+\.(weight|conv)|"
-         r"^model\.\d+\.(sub|weight)|relative_position_bias_table",),
+        (
+            r"RRDB_trunk|\.rdb\d\.|^(params(_ema)?\.)?conv_first\.|^(params(_ema)?\.)?body\.\d+\.(weight|conv)|"
+            r"^model\.\d+\.(sub|weight)|relative_position_bias_table",
+        ),
     ),
 )
 

@@ -13,7 +13,9 @@ def uniform(name: str, shape: tuple[int, ...]) -> torch.Tensor:
     """float64 tensor of numbers in [-1, 1), from the name alone: splitmix64 (Steele et al. 2014) of seed + index."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     with np.errstate(over="ignore"):
-        z = np.arange(1, math.prod(shape) + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15 & _MASK) + np.uint64(seed)
+        z = np.arange(1, math.prod(shape) + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15 & _MASK) + np.uint64(
+            seed
+        )
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))

@@ -66,7 +66,9 @@ def make(family: str) -> None:
     unet = official_unet(family)
     weights = {name: weight(name, tuple(tensor.shape)) for name, tensor in unet.state_dict().items()}
     unet.load_state_dict(weights)
-    tables = {module.pe.shape[2]: module.pe for module in unet.modules() if type(module).__name__ == "PositionalEncoding"}
+    tables = {
+        module.pe.shape[2]: module.pe for module in unet.modules() if type(module).__name__ == "PositionalEncoding"
+    }
     latents, context, timesteps = inputs()
     with torch.no_grad():
         output = unet(latents, timesteps, context).sample
@@ -86,7 +88,9 @@ def prepare_imports(checkout: str, libraries: str) -> None:
     find_spec = importlib.util.find_spec
 
     def hiding(name: str, package: str | None = None) -> importlib.machinery.ModuleSpec | None:
-        return None if name.partition(".")[0] in ("transformers", "accelerate", "xformers") else find_spec(name, package)
+        return (
+            None if name.partition(".")[0] in ("transformers", "accelerate", "xformers") else find_spec(name, package)
+        )
 
     importlib.util.find_spec = hiding
     sys.modules["torchvision"] = ModuleType("torchvision")

@@ -330,10 +330,10 @@ class Sampler:
 @pytest.fixture
 def no_run(monkeypatch):
     """The sampling itself is tested elsewhere."""
-    monkeypatch.setattr(
-        "lib_animatediff.animation.sample_animated",
-        lambda host, plan, p, sampler, sample, x, *args: sample(p, x, *args),
-    )
+    for name in ("sample_animated", "sample_animated_img2img"):
+        monkeypatch.setattr(
+            f"lib_animatediff.animation.{name}", lambda host, plan, p, sampler, sample, x, *args: sample(p, x, *args)
+        )
 
 
 @pytest.mark.usefixtures("no_run")

@@ -10,7 +10,7 @@ from torch import nn
 from lib_animatediff.errors import AnimateDiffError
 from lib_animatediff.hosts.clip_order import clip_order
 from lib_animatediff.plan import AnimationPlan, FreeInitPlan
-from lib_animatediff.run import sample_animated
+from lib_animatediff.run import sample_animated, sample_animated_img2img
 from lib_animatediff.timeline.windows import context_windows
 
 from .fake_unet import FakeMotionModel, FakeUNet
@@ -269,3 +269,22 @@ def test_free_init_stops_when_the_user_does(scene):
     plan_3 = plan(9, free_init=FreeInitPlan(3, "gaussian", 0.25, 0.25))
     sample_animated(host, plan_3, None, sampler, lambda p, noise: calls.append(1) or noise, x)
     assert len(calls) == 1
+
+
+def test_free_init_in_img2img_mixes_images_and_noises_apart(scene):
+    """With everything passed (d_s and d_t at their widest box) the start is the result under the first noise."""
+    unet, host, x = scene
+    noise, starts = torch.randn_like(x), []
+    sampler = Sampler(unet, 9)
+
+    def sample(p, image, noise):
+        starts.append((image, noise))
+        return image + 0.25
+
+    p = SimpleNamespace(rng=SimpleNamespace(next=lambda: torch.randn_like(x)))
+    everything = plan(9, free_init=FreeInitPlan(2, "box", 1.0, 1.0))
+    sample_animated_img2img(host, everything, p, sampler, sample, x, noise)
+    assert len(starts) == 2
+    assert torch.equal(starts[0][0], x)
+    torch.testing.assert_close(starts[1][0], x + 0.25)
+    torch.testing.assert_close(starts[1][1], noise)
