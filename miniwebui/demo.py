@@ -33,14 +33,14 @@ def request_body(model: str, frames: int) -> dict:
         "model": model,
         "video_length": frames,
         "fps": 8,
-        "format": ["GIF", "MP4", "WEBP", "PNG"],
+        "format": ["GIF", "MP4", "WEBP"],
     }
     return {
         "prompt": PROMPT,
         "seed": 1,
         "steps": 20,
-        "width": 256,
-        "height": 256,
+        "width": 128,
+        "height": 128,
         "cfg_scale": 7.5,
         "sampler_name": "Euler",
         "alwayson_scripts": {"AnimateDiff": {"args": [animation]}},
@@ -52,16 +52,18 @@ def files_below(folder: Path) -> set[Path]:
 
 
 def show_progress(url: str, done: threading.Event) -> None:
-    """One line of progress a second until the event is set."""
-    while not done.wait(1.0):
+    """A line that is rewritten as steps are done, until the event is set."""
+    shown = ""
+    while not done.wait(0.5):
         try:
             answer = server.request(f"{url}/sdapi/v1/progress?skip_current_image=true", timeout=10)
         except (OSError, RuntimeError):
             continue
         state = answer["state"]
-        if answer["progress"]:
-            step = f"step {state['sampling_step']}/{state['sampling_steps']}"
-            print(f"\r[demo] {answer['progress'] * 100:3.0f} %  {step}   ", end="", flush=True)
+        line = f"[demo] {answer['progress'] * 100:3.0f} %  step {state['sampling_step']}/{state['sampling_steps']}"
+        if answer["progress"] and line != shown:
+            print(f"\r{line}   ", end="", flush=True)
+            shown = line
 
 
 def render(url: str, frames: int) -> list[Path]:

@@ -7,4 +7,6 @@ def pytest_addoption(parser):
     group.addoption("--motion-modules", help="names of a v1, a v2 and a v3 motion module, with commas between")
     group.addoption("--samplers", choices=("all", "few"), default="all", help="how many samplers are tried")
     group.addoption("--size", type=int, default=64, help="width and height of the frames")
-    group.addoption("--miniwebui-flags", default="", help="further flags for the miniwebui that is started")
+    group.addoption(
+        "--miniwebui-flags", default="--use-cpu all --no-half", help="flags of the miniwebui that is started"
+    )

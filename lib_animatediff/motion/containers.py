@@ -6,6 +6,7 @@ What a file is gets decided by its first bytes, not by its extension: both are o
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import math
 import pickle
@@ -104,10 +105,10 @@ def read_contents(path: Path) -> Contents:
         raise ModelFileError(f"{name} starts with zeros only: its download did not finish. Download it again.")
     if head.startswith(b"PK\x03\x04"):
         return _read_zip(path)
+    if head[8:9] == b"{" and (head[:1] != b"\x80" or not any(head[4:8])):  # \x80 begins a pickle, or a length of 128
+        return _read_safetensors(path, size)
     if head.startswith(b"\x80"):
         return _read_pickle(path, mmap=False)
-    if head[8:9] == b"{":
-        return _read_safetensors(path, size)
     raise ModelFileError(_not_a_model(name, head))
 
 
@@ -213,14 +214,19 @@ def _read_pickle(path: Path, *, mmap: bool) -> Contents:
     if tarfile.is_tarfile(path):  # torch before 2.6 could be led to run code by this oldest form
         raise ModelFileError(f"{path.name} is in the tar form of PyTorch 0.1. Convert it to .safetensors.")
     try:
-        # Not torch.load: hosts replace that name by loaders of their own.
-        data = torch.serialization.load(str(path), map_location="cpu", weights_only=True, mmap=mmap)
+        # Not torch.load: hosts replace that name by loaders of their own. A stream where the extension would mislead.
+        load = functools.partial(torch.serialization.load, map_location="cpu", weights_only=True)
+        if mmap and path.suffix.lower() != ".safetensors":
+            data = load(str(path), mmap=True)
+        else:
+            with path.open("rb") as stream:
+                data = load(stream)
     except pickle.UnpicklingError as error:
         raise ModelFileError(_refused_pickle(path.name, str(error))) from error
-    except (RuntimeError, EOFError, OSError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise ModelFileError(f"{path.name} is a truncated or damaged PyTorch file. Download it again.") from error
     except MemoryError as error:
         raise ModelFileError(f"{path.name} does not fit into memory.") from error
+    except Exception as error:  # a reader fed with damage may raise anything
+        raise ModelFileError(f"{path.name} is a truncated or damaged PyTorch file. Download it again.") from error
     leaves = dict(_leaves(data))
     tensors = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, Tensor)}
     info = {name: TensorInfo(tuple(tensor.shape), tensor.dtype) for name, tensor in tensors.items()}

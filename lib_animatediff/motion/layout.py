@@ -58,6 +58,7 @@ def motion_names(tensors: Mapping[str, TensorInfo]) -> Names:
 
 
 def marked_family(tensors: Mapping[str, TensorInfo]) -> Family | None:
+    """The family that a tensor found in no other family's files tells, or None."""
     roots = {_ROOT_KEY.match(name)[1]: info for name, info in tensors.items() if name}
     for pattern, family in _MARKS:
         if any(pattern.search(root) for root in roots):
@@ -76,6 +77,7 @@ def stored_positions(names: Names, tensors: Mapping[str, TensorInfo]) -> int | N
 
 
 def down_channels(widths: Mapping[str, int]) -> tuple[int, ...]:
+    """Of the widths by slot, those of the down blocks from the top."""
     return tuple(width for slot, width in sorted(widths.items()) if re.fullmatch(r"down_blocks\.\d\.\w+\.0", slot))
 
 
@@ -107,15 +109,15 @@ def _expected_shapes(channels: int, positions: int | None) -> dict[str, tuple[in
 def defect(names: Names, tensors: Mapping[str, TensorInfo], family: Family | None) -> str | None:
     """What keeps these tensors from being the modules of ``family``, or None."""
     if family is None:
-        return (
-            f"{len(names)} modules, with {'a' if stored_positions(names, tensors) else 'no'} position table, are the layout "
-            "of no known family"
-        )
+        table = "a" if stored_positions(names, tensors) else "no"
+        return f"{len(names)} modules with {table} position table are the layout of no known family"
     expected_slots = _expected_slots(family)
     extra = sorted(set(names) - set(expected_slots))
     if extra:
         return f"it has a module {extra[0]} that {family.label} has not"
     positions = stored_positions(names, tensors)
+    if positions == 0:
+        return "its position table is empty"
     for slot in expected_slots:
         keys = names.get(slot)
         if keys is None:

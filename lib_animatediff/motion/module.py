@@ -24,6 +24,9 @@ MAX_ATTENTION_ROWS = 32768
 
 # Bytes of intermediates alive at once: near the size of the caches on a CPU, a small part of the memory on a GPU.
 CHUNK_BYTES = {"cpu": 16 << 20, "other": 256 << 20}
+# Positions below which one product per frame costs more than a transposed copy and a single product.
+MIN_FRAME_PRODUCT = 64
+
 # Fewer tokens than this and the products wait for their weights.
 MIN_CHUNK_TOKENS = 768
 
@@ -92,6 +95,11 @@ class TemporalTransformer(nn.Module):
         """Rows of the position table: the longest window this module can see."""
         return self.positions.shape[1]
 
+    def _apply(self, *args, **kwargs):
+        self._tables = None
+        with torch.inference_mode(False):  # a host may move us within inference mode; that must not mark the weights
+            return super()._apply(*args, **kwargs)
+
     def forward(self, x: Tensor, frames: int, *, chunk_bytes: int | None = None) -> Tensor:
         """x: (groups * frames, C, H, W), frames of a group next to each other; returns the same shape, x included.
 
@@ -118,12 +126,15 @@ class TemporalTransformer(nn.Module):
         normed = F.group_norm(x, NORM_GROUPS, *self.norm.like(x), NORM_EPS)
 
         # Frames next to each other: (positions, groups * frames, C). A row is then one position of one group, any
-        # slice of rows is contiguous, and the transpositions happen inside the first and the last product.
+        # slice of rows is contiguous, and the transpositions happen inside the first and the last product, one
+        # product per frame. Where a frame is too small for a product of its own, a copy is cheaper.
+        per_frame = height * width >= MIN_FRAME_PRODUCT
         weight, bias = self.proj_in.like(x)
-        stream = x.new_empty(height * width, batch, channels)
-        torch.baddbmm(
-            bias, normed.flatten(2).transpose(1, 2), weight.t().expand(batch, -1, -1), out=stream.transpose(0, 1)
-        )
+        if per_frame:
+            stream, weights = x.new_empty(height * width, batch, channels), weight.t().expand(batch, -1, -1)
+            torch.baddbmm(bias, normed.flatten(2).transpose(1, 2), weights, out=stream.transpose(0, 1))
+        else:
+            stream = F.linear(normed.flatten(2).permute(2, 0, 1).contiguous(), weight, bias)
         rows = stream.view(-1, frames, channels)
         step = min(self._rows_per_chunk(x, frames, chunk_bytes), rows.shape[0])
         tables = self._position_tables(frames, x)
@@ -132,9 +143,12 @@ class TemporalTransformer(nn.Module):
             self._block_in_place(rows[start : start + step], tables, wide)
 
         weight, bias = self.proj_out.like(x)
-        out = torch.add(x, bias.view(-1, 1, 1), out=normed)
-        out.flatten(2).baddbmm_(weight.expand(batch, -1, -1), stream.permute(1, 2, 0))
-        return out
+        if per_frame:
+            out = torch.add(x, bias.view(-1, 1, 1), out=normed)
+            out.flatten(2).baddbmm_(weight.expand(batch, -1, -1), stream.permute(1, 2, 0))
+            return out
+        tokens = F.linear(stream, weight, bias).view(height, width, batch, channels)
+        return torch.add(x, tokens.permute(2, 3, 0, 1), out=normed)
 
     def _block_in_place(self, rows: Tensor, tables: Tensor, wide: Tensor) -> None:
         """rows: (rows, frames, C), contiguous; becomes the output of the transformer block. ``wide`` is scratch."""

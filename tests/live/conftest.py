@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from miniwebui import server
 from tests.live import media
 from tests.live.client import PROBE, SCRIPT, Host, choices_of
-from tests.live.host_process import miniwebui
+
+ROOT = Path(__file__).resolve().parents[2]
+PROBE_EXTENSION = Path(__file__).parent / "extension"
 
 # A1111 does not take back an override of an option that was never saved: the ones used here are saved once before.
 USED_OPTIONS = (
@@ -44,8 +47,11 @@ def webui_url(request, tmp_path_factory) -> Iterator[str]:
     if url:
         yield url
         return
-    with miniwebui(tmp_path_factory.mktemp("miniwebui"), *request.config.getoption("--miniwebui-flags").split()) as url:
-        yield url
+    data = tmp_path_factory.mktemp("miniwebui")
+    folders = ["--data-dir", str(data), "--extension", str(ROOT), "--extension", str(PROBE_EXTENSION)]
+    flags = request.config.getoption("--miniwebui-flags").split()
+    with server.start([*folders, *flags], log=data / "miniwebui.log") as running:
+        yield running.url
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,8 @@ def test_interpolation_words_of_old_clients_are_off(host):
 
 def test_numbers_may_be_whole_floats_and_texts(host):
     wanted = host.animate().frames
-    made = host.animate(video_length=str(host.frames), batch_size=float(host.frames), fps="8")
+    settings = {**host.settings(), "video_length": str(host.frames), "batch_size": float(host.frames), "fps": "8"}
+    made = host.txt2img(host.body(alwayson_scripts={SCRIPT: {"args": [settings]}}))
     assert media.difference(made.frames, wanted) == 0
 
 

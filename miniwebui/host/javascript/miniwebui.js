@@ -118,11 +118,8 @@ function submitTask(tab, args) {
     return values;
 }
 
-function submit() { return submitTask('txt2img', arguments); }
-function submit_img2img() { return submitTask('img2img', arguments); }
-
-function submit_txt2img_upscale() {
-    const values = submitTask('txt2img', arguments);
+function submitUpscale(tab, args) {
+    const values = submitTask(tab, args);
     values[2] = selected_gallery_index();
     return values;
 }

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 
@@ -23,6 +24,16 @@ COMPONENT = gr.components.Component if GRADIO_4 else gr.components.IOComponent
 def js_argument(code: str) -> dict[str, str]:
     """The keyword under which this version's events take JavaScript."""
     return {"js" if GRADIO_4 else "_js": code}
+
+
+def same_signature(cls: type) -> Callable:
+    """For the constructor of a class derived from `cls`: Gradio 4 sends the page only what its signature names."""
+
+    def mark(init: Callable) -> Callable:
+        init.__signature__ = inspect.signature(cls.__init__)
+        return init
+
+    return mark
 
 
 def _announce(moment: str, component, kwargs: dict) -> None:

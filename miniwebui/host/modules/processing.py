@@ -209,6 +209,8 @@ def _one_batch(p, n: int) -> list[torch.Tensor] | None:
     if p.scripts is not None:
         p.scripts.process_batch(p, batch_number=n, prompts=p.prompts, seeds=p.seeds, subseeds=p.subseeds)
     p.setup_conds()
+    if opts.emphasis != "Original" and any(x in text for text in p.prompts + p.negative_prompts for x in "(["):
+        p.extra_generation_params["Emphasis"] = opts.emphasis
     if n == 0 and not cmd_opts.no_prompt_history:
         # after the scripts' hooks: they may change what the infotext says
         with open(os.path.join(paths.data_path, "params.txt"), "w", encoding="utf-8") as file:

@@ -194,11 +194,13 @@ class Sampler:
             ("s_tmax", "Sigma tmax", float("inf")),
             ("s_noise", "Sigma noise", 1.0),
         ):
-            if name in wanted:
+            if name in wanted:  # a setting goes before the request, and only a setting is noted (as A1111 has it)
+                setting = getattr(opts, name)
+                if setting not in (0, default):
+                    p.extra_generation_params[label] = setting
+                    setattr(p, name, setting)
                 value = getattr(p, name)
                 kwargs[name] = default if value is None else value
-                if kwargs[name] != default:
-                    p.extra_generation_params[label] = kwargs[name]
         return kwargs
 
     def run(self, p, x, steps: int, conds, image_conditioning, kwargs: dict) -> torch.Tensor:

@@ -68,10 +68,17 @@ def _size_and_batch(tab: _Tab, name: str) -> None:
 
 
 def _override_settings(name: str):
+    # Pasting puts in values that were no choices before; Gradio 3 lets a multiselect have them, 4 wants to be told.
+    custom = {"allow_custom_value": True} if GRADIO_4 else {}
     return gr.Dropdown(
-        choices=[], value=[], label="Override settings", visible=False, elem_id=f"{name}_override_settings",
-        multiselect=True, allow_custom_value=True,
-    )  # fmt: skip
+        choices=[],
+        value=[],
+        label="Override settings",
+        visible=False,
+        elem_id=f"{name}_override_settings",
+        multiselect=True,
+        **custom,
+    )
 
 
 def _finish_settings_column(tab: _Tab, runner: scripts.ScriptRunner, name: str) -> None:
@@ -111,11 +118,17 @@ def _outputs(panel: OutputPanel) -> list:
     return [panel.gallery, panel.generation_info, panel.infotext, panel.html_log]
 
 
-def _connect_generation(tab: _Tab, fn, submit: str, inputs: list, panel: OutputPanel) -> None:
+def _submit(function: str, tab: str, inputs: list) -> dict[str, str]:
+    """Event arguments for a generation: the page's function makes a task id. Gradio hands it the outputs too, and
+    takes what it returns for the inputs, hence the cut."""
+    return js_argument(f"(...values) => {function}('{tab}', values.slice(0, {len(inputs)}))")
+
+
+def _connect_generation(tab: _Tab, name: str, fn, inputs: list, panel: OutputPanel) -> None:
     handler = wrap_gradio_gpu_call(fn, extra_outputs=[None, "", ""])
     event = {"fn": handler, "inputs": inputs, "outputs": _outputs(panel), "show_progress": False}
-    tab.toprow.prompt.submit(**event, **js_argument(submit))
-    tab.toprow.submit.click(**event, **js_argument(submit))
+    tab.toprow.prompt.submit(**event, **_submit("submitTask", name, inputs))
+    tab.toprow.submit.click(**event, **_submit("submitTask", name, inputs))
 
 
 def _hires_fix() -> dict[str, Any]:
@@ -181,13 +194,14 @@ def _create_txt2img() -> None:
         hr["hr_checkpoint_name"], hr["hr_sampler_name"], hr["hr_scheduler"], hr["hr_prompt"],
         hr["hr_negative_prompt"], tab.override_settings, *tab.custom_inputs,
     ]  # fmt: skip
-    _connect_generation(tab, txt2img.txt2img, "submit", inputs, panel)
+    _connect_generation(tab, "txt2img", txt2img.txt2img, inputs, panel)
+    upscale_inputs = [dummy, panel.gallery, dummy, panel.generation_info, *inputs[1:]]
     panel.button_upscale.click(
         fn=wrap_gradio_gpu_call(txt2img.txt2img_upscale, extra_outputs=[None, "", ""]),
-        inputs=[dummy, panel.gallery, dummy, panel.generation_info, *inputs[1:]],
+        inputs=upscale_inputs,
         outputs=_outputs(panel),
         show_progress=False,
-        **js_argument("submit_txt2img_upscale"),
+        **_submit("submitUpscale", "txt2img", upscale_inputs),
     )
 
     def uses_hires(params: dict) -> bool:
@@ -246,7 +260,7 @@ def _create_img2img() -> None:
     with gr.Row():
         with gr.Column(elem_id="img2img_settings"):
             runner.prepare_ui()
-            mode = gr.State(0)
+            mode = gr.Number(img2img.MODE_IMAGE, visible=False, precision=0)
             with gr.Tabs(elem_id="mode_img2img"):
                 with gr.TabItem("img2img", elem_id="img2img_img2img_tab") as tab_image:
                     init_img = _image("Image for img2img", "img2img_image")
@@ -280,7 +294,7 @@ def _create_img2img() -> None:
         inpaint["inpaint_full_res_padding"], inpaint["inpainting_mask_invert"], tab.override_settings,
         *tab.custom_inputs,
     ]  # fmt: skip
-    _connect_generation(tab, img2img.img2img, "submit_img2img", inputs, panel)
+    _connect_generation(tab, "img2img", img2img.img2img, inputs, panel)
     fields = [
         *_common_paste_fields(tab),
         PasteField(inpaint["mask_blur"], "Mask blur", api="mask_blur"),
@@ -316,6 +330,7 @@ def create_ui() -> gr.Blocks:
             with gr.TabItem("Settings", id="settings", elem_id="tab_settings"):
                 settings.create_ui()
         infotext_utils.connect_paste_params_buttons()
+        settings.connect_load(demo)
     shared.tab_names = ["txt2img", "img2img", "settings"]
     return demo
 

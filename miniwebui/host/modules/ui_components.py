@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from modules import gradio_extensons  # noqa: F401 - must come before any class below
+from modules.gradio_extensons import same_signature
 
 
 class FormComponent:
@@ -14,6 +14,7 @@ class FormComponent:
 class ToolButton(gr.Button, FormComponent):
     """A small button with an emoji."""
 
+    @same_signature(gr.Button)
     def __init__(self, value="", *, elem_classes=None, tooltip=None, **kwargs):
         super().__init__(value=value, elem_classes=["tool", *(elem_classes or [])], min_width=40, scale=0, **kwargs)
 
@@ -53,6 +54,7 @@ class FormColorPicker(gr.ColorPicker, FormComponent):
 class DropdownMulti(gr.Dropdown, FormComponent):
     """A dropdown of several values."""
 
+    @same_signature(gr.Dropdown)
     def __init__(self, choices=None, **kwargs):
         super().__init__(choices=choices, multiselect=True, **kwargs)
 
@@ -63,6 +65,7 @@ class DropdownMulti(gr.Dropdown, FormComponent):
 class DropdownEditable(gr.Dropdown, FormComponent):
     """A dropdown that takes other values too."""
 
+    @same_signature(gr.Dropdown)
     def __init__(self, choices=None, **kwargs):
         super().__init__(choices=choices, allow_custom_value=True, **kwargs)
 
@@ -76,6 +79,7 @@ class InputAccordion(gr.Checkbox):
     A1111 hides the checkbox and lets the accordion's state drive it; here the checkbox is shown.
     """
 
+    @same_signature(gr.Checkbox)
     def __init__(self, value=False, *, label=None, elem_id=None, **kwargs):
         self.accordion_id = elem_id
         self.accordion = gr.Accordion(label=label, open=bool(value), elem_id=elem_id)

@@ -45,6 +45,7 @@ class UiSettings:
         self.keys: list[str] = []
         self.components: list[Any] = []
         self.result = None
+        self.header: dict[str, Any] = {}
 
     def register_settings(self) -> None:
         """Let extensions declare theirs."""
@@ -54,7 +55,7 @@ class UiSettings:
         """The checkpoint's dropdown above the tabs, applied at once."""
         with gr.Row(elem_id="quicksettings"):
             for key in _IN_HEADER:
-                component = create_setting_component(key)
+                component = self.header[key] = create_setting_component(key)
                 component.change(
                     fn=lambda value, k=key: self._apply_one(k, value), inputs=[component], outputs=[component],
                     show_progress=False,
@@ -84,6 +85,16 @@ class UiSettings:
                         self.components.append(component)
         shared.settings_components = dict(zip(self.keys, self.components, strict=True))
         submit.click(fn=self.run_settings, inputs=self.components, outputs=[self.result])
+
+    def connect_load(self, demo) -> None:
+        """Show the values of now whenever the page is opened: the API may have changed them."""
+        shown = {**self.header, **dict(zip(self.keys, self.components, strict=True))}
+        demo.load(
+            fn=lambda: [gr.update(value=getattr(shared.opts, key)) for key in shown],
+            inputs=[],
+            outputs=list(shown.values()),
+            show_progress=False,
+        )
 
     def run_settings(self, *values: Any) -> str:
         """Store all values; the line to show."""
