@@ -163,9 +163,11 @@ class TemporalTransformer(nn.Module):
             weight, bias = to_out.like(rows)
             tokens.add_(bias).addmm_(attended.view(count, channels), weight.t())
         normed = F.layer_norm(tokens, (channels,), *self.ff_norm.like(rows))
+        half = 4 * channels
+        value, gate = wide[: 2 * count * half].view(2, count, half)
         weight, bias = self.ff_in.like(rows)
-        hidden = wide[: count * 8 * channels].view(count, 8 * channels)
-        value, gate = torch.addmm(bias, normed, weight.t(), out=hidden).chunk(2, dim=-1)
+        torch.addmm(bias[:half], normed, weight[:half].t(), out=value)
+        torch.addmm(bias[half:], normed, weight[half:].t(), out=gate)
         weight, bias = self.ff_out.like(rows)
         tokens.add_(bias).addmm_(value.mul_(torch.ops.aten.gelu_(gate)), weight.t())
 

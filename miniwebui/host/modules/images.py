@@ -28,7 +28,7 @@ _EXIF_IFD = 0x8769
 def exif_with_comment(text: str) -> bytes:
     """EXIF block whose UserComment is the text."""
     exif = Image.Exif()
-    exif.get_ifd(_EXIF_IFD)[ExifTags.Base.UserComment.value] = b"UNICODE\0" + text.encode("utf-16-be")
+    exif[_EXIF_IFD] = {ExifTags.Base.UserComment.value: b"UNICODE\0" + text.encode("utf-16-be")}
     return exif.tobytes()
 
 

@@ -17,15 +17,24 @@ checkpoints_list: dict[str, CheckpointInfo] = {}
 checkpoint_aliases: dict[str, CheckpointInfo] = {}
 
 
-def sha256(filename: str) -> str:
-    """The file's SHA-256, remembered by path, size and date in ``<data dir>/cache/hashes.json``."""
-    stat = os.stat(filename)
-    key = f"{os.path.abspath(filename)}|{stat.st_size}|{stat.st_mtime_ns}"
+def _hashes() -> tuple[Path, dict[str, str]]:
+    """The file of remembered hashes and what is in it."""
     store = Path(paths.data_path, "cache", "hashes.json")
     try:
-        known = json.loads(store.read_text(encoding="utf-8"))
+        return store, json.loads(store.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        known = {}
+        return store, {}
+
+
+def _hash_key(filename: str) -> str:
+    stat = os.stat(filename)
+    return f"{os.path.abspath(filename)}|{stat.st_size}|{stat.st_mtime_ns}"
+
+
+def sha256(filename: str) -> str:
+    """The file's SHA-256, remembered by path, size and date in ``<data dir>/cache/hashes.json``."""
+    store, known = _hashes()
+    key = _hash_key(filename)
     if key not in known:
         digest = hashlib.sha256()
         with open(filename, "rb") as file:
@@ -61,8 +70,8 @@ class CheckpointInfo:
         self.is_safetensors = Path(full).suffix.lower() == ".safetensors"
         self.metadata: dict = {}
         self.hash = model_hash(filename)
-        self.sha256: str | None = None
-        self.shorthash: str | None = None
+        self.sha256: str | None = _hashes()[1].get(_hash_key(filename))
+        self.shorthash: str | None = self.sha256 and self.sha256[:10]
         self._name_all()
 
     def _name_all(self) -> None:
@@ -86,9 +95,7 @@ class CheckpointInfo:
 
     def calculate_shorthash(self) -> str | None:
         """The first ten digits of the SHA-256; the title carries them from now on."""
-        if getattr(shared.cmd_opts, "no_hashing", False):
-            return None
-        if self.shorthash is None:
+        if self.shorthash is None and not getattr(shared.cmd_opts, "no_hashing", False):
             self.sha256 = sha256(self.filename)
             self.shorthash = self.sha256[:10]
             checkpoints_list.pop(self.title, None)
@@ -133,8 +140,9 @@ def get_closet_checkpoint_match(search_string: str | None) -> CheckpointInfo | N
 def select_checkpoint() -> CheckpointInfo:
     """The checkpoint of the settings, the first of the list where that one is gone."""
     wanted = shared.opts.sd_model_checkpoint
-    if wanted in checkpoint_aliases:
-        return checkpoint_aliases[wanted]
+    found = get_closet_checkpoint_match(wanted)
+    if found is not None:
+        return found
     if not checkpoints_list:
         raise FileNotFoundError(f"No checkpoint found: put a .safetensors or .ckpt file into {model_path}.")
     info = next(iter(checkpoints_list.values()))

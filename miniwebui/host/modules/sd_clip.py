@@ -144,7 +144,7 @@ class TextEncoder(nn.Module):
         plain = all(weight == 1.0 for row in multipliers for weight in row)
         if plain or opts.emphasis in ("None", "Ignore"):  # (an unweighted mean of exactly 0 would give 0 / 0 below)
             return z
-        weighted = z * torch.tensor(multipliers, device=z.device)[:, :, None]
+        weighted = z * torch.tensor(multipliers, device=z.device, dtype=z.dtype)[:, :, None]
         if opts.emphasis == "No norm":
             return weighted
         return weighted * (z.mean() / weighted.mean())
