@@ -17,6 +17,7 @@ EXTENSION_FOLDER = Path(__file__).resolve().parents[2]
 
 _SECTION = ("animatediff", "AnimateDiff")
 _KEEP = {"on the compute device": "device", "in RAM": "ram", "nowhere: read the file for each run": "nowhere"}
+_NO_VIDEO_INPUT = "has no effect: there is no video input in this version"
 _PRESETS = ["", "veryslow", "slower", "slow", "medium", "fast", "faster", "veryfast", "superfast", "ultrafast"]
 _TUNES = ["", "film", "animation", "grain"]
 
@@ -53,6 +54,17 @@ def add_options() -> None:
         gr.Radio,
         "with --lowvram and --medvram it never stays on the device",
         choices=list(_KEEP),
+    )
+    # nothing reads these yet; they are here so that programs which set them go on working
+    add("frame_extract_path", None, "Video input: folder for its frames", gr.Textbox, _NO_VIDEO_INPUT)
+    add("frame_extract_remove", False, "Video input: remove its frames afterwards", gr.Checkbox, _NO_VIDEO_INPUT)
+    add(
+        "default_frame_extract_method",
+        "ffmpeg",
+        "Video input: how its frames are read",
+        gr.Radio,
+        _NO_VIDEO_INPUT,
+        choices=["ffmpeg", "opencv"],
     )
     add("optimize_gif_palette", False, "GIF: choose the colours for the whole animation", gr.Checkbox)
     add("optimize_gif_gifsicle", False, "GIF: make the file smaller with gifsicle", gr.Checkbox, "has to be installed")

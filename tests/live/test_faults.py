@@ -30,7 +30,8 @@ def usual_frames(session_host):
 def test_an_exception_in_the_unet(host, plain, probe, modules, usual_frames, family, call, name):
     fault = {"fault": {"where": "unet", "call": call}}
     before = host.plain(sampler_name=name)
-    answer = host.try_animate(probe=fault, model=modules[family], request={"sampler_name": name})
+    request = {"sampler_name": name, "steps": 4}
+    answer = host.try_animate(probe=fault, model=modules[family], request=request)
     assert answer.status == 500
     assert MESSAGE in answer.text()
     assert media.difference(host.plain(sampler_name=name), before) == 0
