@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -59,6 +60,7 @@ def peak_bytes(run: Callable[[], object], device: str) -> int:
         before = torch.cuda.memory_allocated()
         run()
         return torch.cuda.max_memory_allocated() - before
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or the profiler talks between the rows of the table
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run()
     events = (event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]")

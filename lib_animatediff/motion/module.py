@@ -28,9 +28,9 @@ CHUNK_BYTES = {"cpu": 16 << 20, "other": 256 << 20}
 MIN_FRAME_PRODUCT = 64
 
 # Fewer tokens than this and the products wait for their weights.
-MIN_CHUNK_TOKENS = 768
+MIN_CHUNK_TOKENS = 1024
 
-SCRATCH_WIDTHS = 9  # of a chunk, in units of C per token: the stream 1, the feed-forward 8
+_CHUNK_WIDTHS = 10  # of a chunk, in units of C per token: feed-forward 8, norm 1, output of the attention 1
 
 
 def position_table(channels: int, length: int) -> Tensor:
@@ -119,49 +119,36 @@ class TemporalTransformer(nn.Module):
             return self._forward_in_place(x, frames, chunk_bytes)
 
     def _forward_in_place(self, x: Tensor, frames: int, chunk_bytes: int | None) -> Tensor:
-        """The same sums without autograd, chunk after chunk: all but the GroupNorm looks at one position at a time.
-
-        A chunk is some positions of one clip, or all positions of some clips. Its tokens lie as (positions,
-        clips * frames, C), so that attention needs no copy; the transpositions happen inside the first and the last
-        product. The result is written over the normalised input, which the chunk has used up by then.
-        """
+        """The same sums without autograd: products take every layout as it lies and add to the residual in place."""
+        batch, channels, height, width = x.shape
         if not x.is_contiguous(memory_format=torch.channels_last):
             x = x.contiguous()
-        out = F.group_norm(x, NORM_GROUPS, *self.norm.like(x), NORM_EPS)
-        residuals, results = x.flatten(2), out.flatten(2)  # (batch, C, positions)
-        batch, channels, positions = residuals.shape
-        clips, places = self._chunk(x, frames, chunk_bytes)
-        tables = self._position_tables(frames, x)
-        scratch = x.new_empty(clips * frames * places * SCRATCH_WIDTHS * channels)
-        for first in range(0, batch, clips * frames):
-            for left in range(0, positions, places):
-                chunk = slice(first, first + clips * frames), slice(None), slice(left, left + places)
-                self._chunk_in_place(residuals[chunk], results[chunk], frames, tables, scratch)
-        return out
+        normed = F.group_norm(x, NORM_GROUPS, *self.norm.like(x), NORM_EPS)
 
-    def _chunk_in_place(self, x: Tensor, result: Tensor, frames: int, tables: Tensor, scratch: Tensor) -> None:
-        """x, result: (clips * frames, C, positions); result is the normalised input and becomes the output."""
-        batch, channels, positions = x.shape
-        size = x.numel()
-        stream = scratch[:size].view(positions, batch, channels)
-        # One product per frame, or a copy where there are too few positions for that.
-        per_frame = positions >= MIN_FRAME_PRODUCT
+        # Frames next to each other: (positions, groups * frames, C). A row is then one position of one group, any
+        # slice of rows is contiguous, and the transpositions happen inside the first and the last product, one
+        # product per frame. Where a frame is too small for a product of its own, a copy is cheaper.
+        per_frame = height * width >= MIN_FRAME_PRODUCT
         weight, bias = self.proj_in.like(x)
         if per_frame:
-            torch.bmm(result.transpose(1, 2), weight.t().expand(batch, -1, -1), out=stream.transpose(0, 1))
-            stream.add_(bias)
+            stream, weights = x.new_empty(height * width, batch, channels), weight.t().expand(batch, -1, -1)
+            torch.baddbmm(bias, normed.flatten(2).transpose(1, 2), weights, out=stream.transpose(0, 1))
         else:
-            copy = result.permute(2, 0, 1).reshape(-1, channels)
-            torch.addmm(bias, copy, weight.t(), out=stream.view(-1, channels))
-
-        self._block_in_place(stream.view(-1, frames, channels), tables, scratch[size:])
+            stream = F.linear(normed.flatten(2).permute(2, 0, 1).contiguous(), weight, bias)
+        rows = stream.view(-1, frames, channels)
+        step = min(self._rows_per_chunk(x, frames, chunk_bytes), rows.shape[0])
+        tables = self._position_tables(frames, x)
+        wide = x.new_empty(step * frames * 8 * channels)
+        for start in range(0, rows.shape[0], step):
+            self._block_in_place(rows[start : start + step], tables, wide)
 
         weight, bias = self.proj_out.like(x)
         if per_frame:
-            torch.add(x, bias.view(-1, 1), out=result)
-            result.baddbmm_(weight.expand(batch, -1, -1), stream.permute(1, 2, 0))
-        else:
-            torch.add(x, F.linear(stream, weight, bias).permute(1, 2, 0), out=result)
+            out = torch.add(x, bias.view(-1, 1, 1), out=normed)
+            out.flatten(2).baddbmm_(weight.expand(batch, -1, -1), stream.permute(1, 2, 0))
+            return out
+        tokens = F.linear(stream, weight, bias).view(height, width, batch, channels)
+        return torch.add(x, tokens.permute(2, 3, 0, 1), out=normed)
 
     def _block_in_place(self, rows: Tensor, tables: Tensor, wide: Tensor) -> None:
         """rows: (rows, frames, C), contiguous; becomes the output of the transformer block. ``wide`` is scratch."""
@@ -199,17 +186,12 @@ class TemporalTransformer(nn.Module):
         tokens = F.linear(rows, *self.proj_out.like(x)).view(height, width, batch, channels)
         return x + tokens.permute(2, 3, 0, 1)
 
-    def _chunk(self, x: Tensor, frames: int, chunk_bytes: int | None) -> tuple[int, int]:
-        """Clips and positions of a chunk: all positions of some clips where they fit, else some positions of one."""
-        clips, positions = x.shape[0] // frames, x.shape[2] * x.shape[3]
-        row = frames * self.channels * (SCRATCH_WIDTHS + 2) * x.element_size()
+    def _rows_per_chunk(self, x: Tensor, frames: int, chunk_bytes: int | None) -> int:
+        row = frames * self.channels * _CHUNK_WIDTHS * x.element_size()
         if chunk_bytes is None:
             chunk_bytes = CHUNK_BYTES.get(x.device.type, CHUNK_BYTES["other"])
             chunk_bytes = max(chunk_bytes, row * MIN_CHUNK_TOKENS // frames)
-        rows = max(1, min(MAX_ATTENTION_ROWS, chunk_bytes // row))
-        if rows < positions:
-            return 1, rows - rows % 16 if rows > 16 else rows
-        return min(clips, rows // positions), positions
+        return max(1, min(MAX_ATTENTION_ROWS, chunk_bytes // row))
 
     def _position_tables(self, frames: int, x: Tensor) -> Tensor:
         """(2, frames, C) in the dtype and on the device of x; the last one is kept."""

@@ -52,7 +52,7 @@ def initialize() -> None:
 
     # First of all: other modules take `shared.opts` when they are imported.
     shared_init.initialize()
-    from modules import extensions, gradio_extensons, scripts, sd_models, sd_samplers, sd_unet, shared
+    from modules import call_queue, extensions, gradio_extensons, scripts, sd_models, sd_samplers, sd_unet, shared
 
     timer.startup_timer.record("imports")
     gradio_extensons.install()
@@ -65,6 +65,7 @@ def initialize() -> None:
     sd_models.list_models()
     scripts.load_scripts()
     sd_unet.list_unets()
+    shared.opts.onchange("sd_model_checkpoint", call_queue.wrap_queued_call(sd_models.reload_model_weights), call=False)
     if not (shared.cmd_opts.nowebui and shared.cmd_opts.skip_load_model_at_start):
         _ = shared.sd_model
         timer.startup_timer.record("model")

@@ -172,10 +172,15 @@ def test_after_a_plot_the_next_request_has_its_own_settings(host, xyz_info):
     assert media.difference(made.frames, wanted.frames) == 0
 
 
-def test_a_refused_value_of_an_axis_harms_no_other_cell(host, plain, xyz_info):
-    cells = plot(host, xyz_info[0], [(PREFIX + "FPS", ["0", "9"])], {"format": ["GIF"]})
-    assert settings_of(cells[-1][1]).get("fps") == 9
-    plain.assert_unchanged()
+@pytest.mark.parametrize(("axis", "values"), [("FPS", ["9", "0"]), ("Video path", ["frames"]), ("Closed loop", ["X"])])
+def test_a_value_that_an_axis_may_not_have_is_refused_before_anything_is_made(host, outputs, xyz_info, axis, values):
+    body = host.request({"format": ["GIF"]})
+    body.update(script_name=XYZ.lower(), script_args=axis_arguments(xyz_info[0], [(PREFIX + axis, values)]))
+    with outputs.added() as new:
+        answer = host.try_txt2img(body)
+    assert answer.status == 422
+    assert axis.lower().replace(" ", "_") in answer.error()
+    assert new == []
 
 
 def test_a_broken_cell_leaks_nothing_into_the_next(host, plain, probe, xyz_info):

@@ -206,6 +206,13 @@ def test_a_refused_request(host, plain, usual_frames, case):
     assert_works_again(host, plain, usual_frames)
 
 
+def test_a_network_in_place_of_the_checkpoints_own_is_refused(host, plain, probe, usual_frames):
+    answer = host.try_animate(probe={"sd_unet": "[TRT] fast"})
+    assert answer.status == 422
+    assert "[TRT] fast" in answer.error()
+    assert_works_again(host, plain, usual_frames)
+
+
 def test_a_misspelt_field_is_refused_with_a_suggestion(host):
     assert "fps" in host.try_animate(fsp=8).error()
 

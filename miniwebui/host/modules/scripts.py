@@ -226,7 +226,8 @@ class ScriptRunner:
         selectable = list(self.selectable_scripts)
 
         def select_script(index: int | None):
-            return [gr.update(visible=bool(index) and index - 1 == i) for i in range(len(selectable))]
+            updates = [gr.update(visible=bool(index) and index - 1 == i) for i in range(len(selectable))]
+            return updates[0] if len(updates) == 1 else updates
 
         if groups:
             dropdown.change(fn=select_script, inputs=[dropdown], outputs=groups)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 
 import torch
 
@@ -35,6 +36,8 @@ class BrownianNoise:
         import torchsde
         from torchsde._brownian import brownian_interval
 
+        # it rounds its ends and then warns of the sigmas themselves
+        warnings.filterwarnings("ignore", message=r"Should have t[ab][<>]=t[01]", module="torchsde")
         # torchsde draws on the tensor's device; the seeds' numbers must come from the source that all noise comes from
         brownian_interval._randn = lambda size, dtype, device, seed: rng.randn_local(seed, size).to(device, dtype)
         start, end, zero = torch.tensor(float(sigma_min)), torch.tensor(float(sigma_max)), torch.zeros_like(x[0])

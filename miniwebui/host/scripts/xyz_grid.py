@@ -291,8 +291,8 @@ class Script(scripts.Script):
         shared.state.job_count = count * p.n_iter
         seed_steps = (vary_seeds_x, vary_seeds_y, vary_seeds_z)
         cells: dict[tuple, Processed] = {}
-        # The axis that is slowest to change goes into the outer loop.
-        order = sorted(range(3), key=lambda i: (options[i].cost, -i), reverse=True)
+        # The axis that is slowest to change goes into the outer loop; of equal ones Z, then Y.
+        order = sorted(range(3), key=lambda i: (options[i].cost, i), reverse=True)
         for where in itertools.product(*(range(len(axes[i])) for i in order)):
             index = tuple(where[order.index(i)] for i in range(3))
             shared.state.job = f"{len(cells) + 1} out of {count}"

@@ -7,6 +7,7 @@ One argument, a dict (anything else does nothing):
 - ``stop``: {"how": "interrupt" | "skip", "call": n} asks the host to stop before the n-th call of the UNet
 - ``motion``: "off" lets every motion module return its input, "count" leaves them as they are
 - ``schedule``: "host" keeps the checkpoint's own noise schedule
+- ``sd_unet``: the label of a network that pretends to replace the checkpoint's own (the host's option SD Unet)
 - ``prompts``: prompts of all images, in place of the one prompt
 
 ``GET /animatediff-probe/state`` answers with everything a run could have left on the model, and with what was seen in
@@ -18,6 +19,7 @@ import os
 import socket
 from contextlib import ExitStack
 from dataclasses import replace
+from types import SimpleNamespace
 
 import gradio as gr
 import torch
@@ -103,6 +105,10 @@ class ProbeRun:
 
     def before_sampling(self, p):
         self.notes["sampler"].append(type(p.sampler).__name__)
+        if self.wishes.get("sd_unet"):
+            from modules import sd_unet
+
+            self.set(sd_unet, "current_unet", SimpleNamespace(option=SimpleNamespace(label=self.wishes["sd_unet"])))
         run = vars(p).get("animatediff")
         if run is None or run.plan is None:
             return

@@ -1,0 +1,96 @@
+"""A headless Chromium, the page of the WebUI under test, and where its screenshots go."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.__main__ import find_chromium
+from tests.browser.webui_page import WebUI
+
+# The host is started, and its motion modules are found, as for the tests over HTTP.
+from tests.live.conftest import has_probe, local_host, module_folder, modules, session_host, webui_url  # noqa: F401
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+
+# What the page does without generating, on a machine that is busy with other things.
+PAGE_MS = 60_000
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def pytest_addoption(parser):
+    parser.getgroup("browser", "the page in Chromium").addoption(
+        "--screenshots", type=Path, help="folder to keep the screenshots in; without it they go to a temporary one"
+    )
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["sync_api.Browser"]:
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no Chromium found; install one or set CHROMIUM to its path")
+    sync_api.expect.set_options(timeout=PAGE_MS)
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="session")
+def screenshots(request, tmp_path_factory) -> Path:
+    import gradio
+
+    folder = request.config.getoption("--screenshots") or tmp_path_factory.mktemp("screenshots")
+    folder = Path(folder, f"gradio-{gradio.__version__}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _answer_for_others(route: "sync_api.Route") -> None:
+    """Fonts and scripts from other servers: empty files, so that a test needs no network and reports no error of it."""
+    kind = {"stylesheet": "text/css", "script": "text/javascript"}.get(route.request.resource_type, "text/plain")
+    route.fulfill(body="", content_type=kind, headers={"Access-Control-Allow-Origin": "*"})
+
+
+@pytest.fixture
+def open_page(browser, webui_url, screenshots, request) -> Iterator[Callable[[str], WebUI]]:  # noqa: F811
+    """Opens a fresh page, light or dark. After the test: a screenshot, and no errors may be in the page's console."""
+    contexts, errors = [], []
+
+    def open_in(theme: str = "light") -> WebUI:
+        context = browser.new_context(viewport={"width": 1400, "height": 1000}, color_scheme=theme)
+        contexts.append(context)
+        context.set_default_timeout(PAGE_MS)
+        context.route(lambda url: not url.startswith(webui_url), _answer_for_others)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda line: errors.append(f"{line.text} {line.location}") if line.type == "error" else None)
+        return WebUI(page, webui_url, theme)
+
+    yield open_in
+    name = re.sub(r"\W+", "-", request.node.name).strip("-")
+    for number, context in enumerate(contexts):
+        for page in context.pages:
+            page.screenshot(path=screenshots / f"{name}-{number}.png", full_page=True)
+        context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def webui(open_page) -> WebUI:
+    return open_page()
+
+
+@pytest.fixture
+def snap(screenshots) -> Callable[[WebUI, str], None]:
+    """Keeps a picture of the whole page under a name."""
+    return lambda webui, name: webui.page.screenshot(path=screenshots / f"{name}.png", full_page=True)
