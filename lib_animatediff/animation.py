@@ -28,6 +28,7 @@ from lib_animatediff.request import AnimationRequest
 from lib_animatediff.run import sample_animated, sample_animated_img2img
 from lib_animatediff.unet.hooks import check_fits
 from lib_animatediff.unet.patch import instance_attribute, pop_instance_attribute, set_instance_attribute
+from lib_animatediff.video.interpolate import flow_between
 from lib_animatediff.video.still import open_still
 from lib_animatediff.video.write import WriterOptions
 
@@ -114,8 +115,10 @@ class Animation:
                 "video_length",
                 f"img2img got {len(images)} images for {frame_count(request)} frames. Give one image or one per frame.",
             )
-        film = request.interp == "FILM"
-        self.between = film_between(self.settings.film_file(), self.host.device()) if film else request.interp
+        if request.interp == "FILM":
+            self.between = film_between(self.settings.film_file(), self.host.device())
+        elif request.interp == "Flow":
+            self.between = flow_between()
         self.last_image = open_still(request.last_frame, "last_frame")
         self.host.check(p)
         model = self.models.get(motion_module_path(self.settings.model_folder(), request.model))

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from lib_animatediff.errors import VideoWriteError
+from lib_animatediff.errors import AnimateDiffError, VideoWriteError
 from lib_animatediff.request import AnimationRequest
 from lib_animatediff.video.codecs import pyav
 from lib_animatediff.video.formats import FORMATS
@@ -100,16 +100,20 @@ def write_videos(
         infotexts = processed.infotexts[start : start + len(frames)]
         results = []
         if formats:
-            with reserve_stem(folder, processed.all_seeds[first], request.request_id) as stem:
-                results = write_animation(
-                    played_frames(frames, request, between),
-                    stem,
-                    formats,
-                    fps=request.fps,
-                    loop=request.loop_number,
-                    infotext=infotexts[0] if infotexts else None,
-                    options=options,
-                )
+            try:
+                with reserve_stem(folder, processed.all_seeds[first], request.request_id) as stem:
+                    results = write_animation(
+                        played_frames(frames, request, between),
+                        stem,
+                        formats,
+                        fps=request.fps,
+                        loop=request.loop_number,
+                        infotext=infotexts[0] if infotexts else None,
+                        options=options,
+                    )
+            except (OSError, AnimateDiffError) as error:
+                logger.exception("AnimateDiff: the animation was not written")
+                results = [WriteResult(name, None, error=f"{name} was not written: {error}.") for name in formats]
         videos.append(Video(frames, infotexts, results))
         first += len(frames)
     return videos

@@ -155,8 +155,8 @@ def sample_animated(
     """Call the host's ``sample(p, x, *args, **kwargs)`` with everything of ``plan`` in place; latents of all frames.
 
     ``x`` is the noise that txt2img starts from, unit variance, (frames, channels, height, width). With FreeInit the
-    pass is repeated: the low frequencies of the result, diffused back to the last timestep with the first noise, replace
-    those of fresh noise (Wu et al. 2023, "FreeInit: Bridging Initialization Gap in Video Diffusion Models", eq. 6-8).
+    pass is repeated: the low frequencies of the result, diffused back to the last timestep with the first noise,
+    replace those of fresh noise (Wu et al. 2023, "FreeInit: Bridging Initialization Gap in Video Diffusion Models", eq. 6-8).
     """
     with SamplingRun(host, plan, p, sampler):
         latents = sample(p, x, *args, **kwargs)

@@ -311,6 +311,24 @@ def test_when_every_writer_fails_the_frames_are_the_answer(scene, monkeypatch):
     assert "disk full" in processed.comments
 
 
+def test_a_folder_that_cannot_be_written_is_told_and_the_frames_are_the_answer(scene):
+    scene.out.write_bytes(b"a file stands where the folder should be")
+    p, processed = run(scene, format=["GIF", "MP4"])
+    assert len(processed.images) == FRAMES
+    assert [text.split()[0] for text in p.extra_generation_params["AnimateDiff errors"]] == ["GIF", "MP4"]
+
+
+def test_interpolation_without_opencv_is_refused_before_sampling(scene, monkeypatch):
+    def missing():
+        raise UnsupportedError("OpenCV is not installed.")
+
+    monkeypatch.setattr("lib_animatediff.animation.flow_between", missing)
+    p = Processing(scene.out)
+    animation(scene, interp="Flow").begin(p)
+    with pytest.raises(UnsupportedError, match="OpenCV"):
+        p.init()
+
+
 # the sampler
 
 
