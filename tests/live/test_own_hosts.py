@@ -13,6 +13,10 @@ from tests.live.client import Host, choices_of
 from tests.live.conftest import PROBE_EXTENSION, ROOT
 from tests.live.malformed_files import malformed_files
 
+OTHER_KINDS = re.compile(
+    r"(empty|text|page|pointer|picture|no tensors|unknown tensors|lora|motion lora|controlnet|checkpoint|vae|embedding|"
+    r"upscaler)\.safetensors"
+)
 RIVAL = """
 from modules import scripts
 import gradio as gr

@@ -5,9 +5,33 @@ import functools
 import torch
 
 from lib_animatediff.motion.module import position_table
-from tests.unit.test_motion_module import random_tensors
 
+BLOCK = "transformer_blocks.0."
 WIDTHS = (32, 64, 96, 96)
+
+
+def random_tensors(channels, positions=32, seed=0, dtype=torch.float64):
+    """Official keys below temporal_transformer, with numbers of ordinary size and a real position table."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape, gain=1.0, mean=0.0):
+        return mean + gain * torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    c, tensors = channels, {}
+    norms = ("norm", f"{BLOCK}norms.0", f"{BLOCK}norms.1", f"{BLOCK}ff_norm")
+    tensors |= {f"{name}.weight": draw(c, gain=0.2, mean=1) for name in norms}
+    tensors |= {f"{name}.bias": draw(c, gain=0.2) for name in norms}
+    matrices = {"proj_in": (c, c), "proj_out": (c, c), f"{BLOCK}ff.net.0.proj": (8 * c, c)}
+    matrices |= {f"{BLOCK}ff.net.2": (c, 4 * c)}
+    matrices |= {f"{BLOCK}attention_blocks.{i}.to_out.0": (c, c) for i in (0, 1)}
+    for name, (rows, columns) in matrices.items():
+        tensors[f"{name}.weight"] = draw(rows, columns, gain=columns**-0.5)
+        tensors[f"{name}.bias"] = draw(rows, gain=0.1)
+    for i in (0, 1):
+        attention = f"{BLOCK}attention_blocks.{i}."
+        tensors |= {f"{attention}to_{name}.weight": draw(c, c, gain=1.5 * c**-0.5) for name in "qkv"}
+        tensors[f"{attention}pos_encoder.pe"] = position_table(c, positions)[None]
+    return {name: tensor if name.endswith("pe") else tensor.to(dtype) for name, tensor in tensors.items()}
 
 
 def motion_tensors(**layout):

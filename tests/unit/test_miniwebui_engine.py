@@ -188,6 +188,15 @@ def test_overridden_settings_are_put_back(paint, engine):
     assert (paint() == plain).all()
 
 
+@pytest.mark.parametrize("sampler", ["Euler", "DDIM", "LCM"])
+def test_a_schedule_in_half_precision(paint, engine, sampler):
+    engine.shared.opts.data["use_downcasted_alpha_bar"] = False
+    plain = paint(sampler_name=sampler)
+    rounded = paint(sampler_name=sampler, override_settings={"use_downcasted_alpha_bar": True})
+    assert 0 < abs(rounded - plain).mean() < 10
+    assert (paint(sampler_name=sampler) == plain).all()
+
+
 def test_another_checkpoint_for_one_request_fills_the_same_model(paint, engine):
     plain, model = paint(), engine.shared.sd_model
     other = paint(override_settings={"sd_model_checkpoint": "standin-b"})

@@ -49,10 +49,9 @@ class DiscreteSchedule(torch.nn.Module):
 
     def t_to_sigma(self, t: torch.Tensor) -> torch.Tensor:
         """The sigma of a (fractional) timestep."""
-        t = t.float().to(self.log_sigmas.device)
-        low, share = t.floor().long(), t.frac()
-        high = t.ceil().long()
-        return torch.lerp(self.log_sigmas[low], self.log_sigmas[high], share).exp()
+        table = self.log_sigmas.float()
+        t = t.float().to(table.device)
+        return torch.lerp(table[t.floor().long()], table[t.ceil().long()], t.frac()).exp()
 
 
 class CompVisDenoiser(DiscreteSchedule):
