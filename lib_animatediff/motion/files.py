@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +112,8 @@ def load_motion_model(path: str | Path) -> MotionModel:
 def list_motion_modules(folder: str | Path) -> list[str]:
     """Names, relative to ``folder`` with forward slashes, of the motion modules in it and below it, sorted.
 
-    Of .safetensors the header decides; files in PyTorch's own formats are listed unread, as reading them is slow.
-    Motion modules of families that are not served are listed too: choosing one gives a clear error.
+    What is in a file decides, not its name; only PyTorch files older than its zip format (1.6) are listed unread, as
+    they would have to be loaded whole. Motion modules of families that are not served are listed too: choosing one gives a clear error.
     """
     folder, found, seen = Path(folder), [], set()
     for root, folders, files in os.walk(folder, followlinks=True):
@@ -126,7 +127,8 @@ def list_motion_modules(folder: str | Path) -> list[str]:
             extension = path.suffix.lower()
             if extension not in EXTENSIONS or name.startswith("."):
                 continue
-            if extension != ".safetensors" or describe_file(path).kind == MOTION_MODULE:
+            readable = extension == ".safetensors" or zipfile.is_zipfile(path)
+            if not readable or describe_file(path).kind == MOTION_MODULE:
                 found.append(path.relative_to(folder).as_posix())
     return sorted(found, key=lambda name: (name.lower(), name))
 

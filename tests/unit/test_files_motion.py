@@ -142,10 +142,12 @@ def test_lists_what_is_a_motion_module(tmp_path, v3_tensors):
     save_file(motion_tensors(levels=3), tmp_path / "sdxl.safetensors")
     save_file({"lora_unet_x.lora_down.weight": torch.zeros(2, 2)}, tmp_path / "mm_lora.safetensors")
     (tmp_path / "mm_broken.safetensors").write_bytes(b"\x00" * 100)
-    (tmp_path / "unread.ckpt").write_bytes(b"pickles are listed unread")
+    (tmp_path / "unread.ckpt").write_bytes(b"old pickles are listed unread")
+    torch.save({"lora_unet_x.lora_down.weight": torch.zeros(2, 2)}, tmp_path / "mm_lora.ckpt")
+    torch.save({"state_dict": v3_tensors}, tmp_path / "c.ckpt")
     (tmp_path / ".hidden.ckpt").write_bytes(b"x")
     (tmp_path / "readme.txt").write_text("x")
-    expected = ["b.safetensors", "sdxl.safetensors", "sub/deeper/A.SafeTensors", "unread.ckpt"]
+    expected = ["b.safetensors", "c.ckpt", "sdxl.safetensors", "sub/deeper/A.SafeTensors", "unread.ckpt"]
     assert list_motion_modules(tmp_path) == expected
     assert list_motion_modules(tmp_path / "nowhere") == []
 
