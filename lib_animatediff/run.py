@@ -156,7 +156,8 @@ def sample_animated(
 
     ``x`` is the noise that txt2img starts from, unit variance, (frames, channels, height, width). With FreeInit the
     pass is repeated: the low frequencies of the result, diffused back to the last timestep with the first noise,
-    replace those of fresh noise (Wu et al. 2023, "FreeInit: Bridging Initialization Gap in Video Diffusion Models", eq. 6-8).
+    replace those of fresh noise (Wu et al. 2023, "FreeInit: Bridging Initialization Gap in Video Diffusion Models",
+    eq. 6-8).
     """
     with SamplingRun(host, plan, p, sampler):
         latents = sample(p, x, *args, **kwargs)

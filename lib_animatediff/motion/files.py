@@ -113,7 +113,8 @@ def list_motion_modules(folder: str | Path) -> list[str]:
     """Names, relative to ``folder`` with forward slashes, of the motion modules in it and below it, sorted.
 
     What is in a file decides, not its name; only PyTorch files older than its zip format (1.6) are listed unread, as
-    they would have to be loaded whole. Motion modules of families that are not served are listed too: choosing one gives a clear error.
+    they would have to be loaded whole. Motion modules of families that are not served are listed too: choosing one
+    gives a clear error.
     """
     folder, found, seen = Path(folder), [], set()
     for root, folders, files in os.walk(folder, followlinks=True):
