@@ -42,6 +42,8 @@
         if (player.getAttribute("src") !== source) {
             player.setAttribute("src", source);
         }
+        // the gallery leaves room for its thumbnails by a style of the picture's own
+        player.style.height = img.style.height;
         img.classList.add("animatediff-poster");
     }
 

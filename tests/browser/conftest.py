@@ -10,7 +10,15 @@ from tests.__main__ import find_chromium
 from tests.browser.webui_page import WebUI
 
 # The host is started, and its motion modules are found, as for the tests over HTTP.
-from tests.live.conftest import has_probe, local_host, module_folder, modules, session_host, webui_url  # noqa: F401
+from tests.live.conftest import (  # noqa: F401
+    has_probe,
+    local_host,
+    module_folder,
+    modules,
+    options,
+    session_host,
+    webui_url,
+)
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 
@@ -47,18 +55,19 @@ def browser() -> Iterator["sync_api.Browser"]:
 
 @pytest.fixture(scope="session")
 def screenshots(request, tmp_path_factory) -> Path:
-    import gradio
-
-    folder = request.config.getoption("--screenshots") or tmp_path_factory.mktemp("screenshots")
-    folder = Path(folder, f"gradio-{gradio.__version__}")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return request.config.getoption("--screenshots") or tmp_path_factory.mktemp("screenshots")
 
 
 def _answer_for_others(route: "sync_api.Route") -> None:
     """Fonts and scripts from other servers: empty files, so that a test needs no network and reports no error of it."""
     kind = {"stylesheet": "text/css", "script": "text/javascript"}.get(route.request.resource_type, "text/plain")
     route.fulfill(body="", content_type=kind, headers={"Access-Control-Allow-Origin": "*"})
+
+
+def keep_picture(page: "sync_api.Page", folder: Path, name: str) -> None:
+    """A picture of the whole page, in a folder for each version of Gradio."""
+    version = page.evaluate("() => window.gradio_config ? window.gradio_config.version : 'none'")
+    page.screenshot(path=folder / f"gradio-{version}" / f"{name}.png", full_page=True)
 
 
 @pytest.fixture
@@ -80,7 +89,7 @@ def open_page(browser, webui_url, screenshots, request) -> Iterator[Callable[[st
     name = re.sub(r"\W+", "-", request.node.name).strip("-")
     for number, context in enumerate(contexts):
         for page in context.pages:
-            page.screenshot(path=screenshots / f"{name}-{number}.png", full_page=True)
+            keep_picture(page, screenshots, f"{name}-{number}")
         context.close()
     assert errors == []
 
@@ -93,4 +102,4 @@ def webui(open_page) -> WebUI:
 @pytest.fixture
 def snap(screenshots) -> Callable[[WebUI, str], None]:
     """Keeps a picture of the whole page under a name."""
-    return lambda webui, name: webui.page.screenshot(path=screenshots / f"{name}.png", full_page=True)
+    return lambda webui, name: keep_picture(webui.page, screenshots, name)

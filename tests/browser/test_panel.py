@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -48,44 +49,37 @@ def test_plain_infotext_leaves_animatediff_alone(webui):
     tab.panel.expect(**changed | {"enable": False})
 
 
-def test_refresh_finds_a_new_motion_module(webui, session_host, module_folder, modules):
+def test_refresh_finds_a_new_motion_module(webui, options, module_folder, modules, tmp_path):
+    shutil.copy(module_folder / modules.v2, tmp_path)
+    options(animatediff_model_path=str(tmp_path))
     panel = webui.txt2img.panel
     panel.open()
-    log = module_folder.parents[1] / "miniwebui.log"
-    loads = lambda: len(re.findall(r"(?m)^Model .* loaded in", log.read_text("utf8")))  # noqa: E731
-    new = module_folder / "a_new_one.safetensors"
+    panel.press_refresh()
     panel.set(model=modules.v2)
-    try:
-        session_host.post("/sdapi/v1/unload-checkpoint", {})
-        before = loads() if log.is_file() else None
-        shutil.copy(module_folder / modules.v1, new)
-        assert new.name not in panel.models()
-        webui.page.keyboard.press("Escape")
-        panel.element("refresh-motion-module").click()
-        panel.expect_model_listed(new.name)
-        panel.expect(model=modules.v2)
-        panel.set(model=new.name)
-        panel.expect(model=new.name)
-        if before is not None:
-            assert loads() == before, "the refresh button loaded a checkpoint"
-    finally:
-        new.unlink(missing_ok=True)
-        session_host.post("/sdapi/v1/reload-checkpoint", {})
-    if before is not None:
-        assert loads() > before, "the host's log no longer says when a checkpoint is loaded"
+    before = checkpoint_loads(module_folder)
+    shutil.copy(module_folder / modules.v1, tmp_path / "a_new_one.safetensors")
+    assert panel.models() == [modules.v2]
+    panel.press_refresh()
+    assert panel.models() == ["a_new_one.safetensors", modules.v2]
+    panel.expect(model=modules.v2)
+    panel.set(model="a_new_one.safetensors")
+    panel.expect(model="a_new_one.safetensors")
+    assert checkpoint_loads(module_folder) == before
 
 
-def test_refresh_says_when_there_is_none(webui, module_folder, tmp_path):
+def checkpoint_loads(module_folder: Path) -> int | None:
+    """How often the miniwebui that these tests started says it loaded a checkpoint; None for another host."""
+    log = module_folder.parents[1] / "miniwebui.log"
+    if not log.is_file():
+        return None
+    loads = len(re.findall(r"(?m)^Model .* loaded in", log.read_text("utf8")))
+    assert loads > 0, "the host's log no longer says when it loads a checkpoint"
+    return loads
+
+
+def test_refresh_says_when_there_is_none(webui, options, tmp_path):
     panel = webui.txt2img.panel
     panel.open()
-    kept = [path for path in module_folder.iterdir() if path.is_file()]
-    for path in kept:
-        shutil.move(path, tmp_path / path.name)
-    try:
-        panel.element("refresh-motion-module").click()
-        expect(panel.element("notice")).to_contain_text("There is no motion module in")
-    finally:
-        for path in kept:
-            shutil.move(tmp_path / path.name, path)
-    panel.element("refresh-motion-module").click()
-    expect(panel.element("notice")).to_be_hidden()
+    options(animatediff_model_path=str(tmp_path))
+    panel.press_refresh()
+    expect(panel.element("notice")).to_contain_text(f"There is no motion module in {tmp_path}")

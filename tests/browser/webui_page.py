@@ -10,11 +10,21 @@ from lib_animatediff.fields import FIELD
 # A generation on a loaded machine; everything else answers within the browser's own time limit (see conftest.py).
 GENERATION_MS = 600_000
 
-_WATCH = """log => {
-    window.animatediffTestLogChanged = false;
-    const observer = new MutationObserver(() => { window.animatediffTestLogChanged = true; observer.disconnect(); });
-    observer.observe(log, {childList: true, subtree: true, characterData: true});
+# Each sets a flag when its element has changed: a text is another one; the veil over a component, which Gradio shows
+# while a call is under way, is gone again.
+_WATCH_TEXT = """text => {
+    window.testHasSeen = false;
+    const observer = new MutationObserver(() => { window.testHasSeen = true; observer.disconnect(); });
+    observer.observe(text, {childList: true, subtree: true, characterData: true});
 }"""
+_WATCH_VEIL = """veil => {
+    window.testHasSeen = false;
+    const observer = new MutationObserver(() => {
+        if (veil.classList.contains("hide")) { window.testHasSeen = true; observer.disconnect(); }
+    });
+    observer.observe(veil, {attributes: true, attributeFilter: ["class"]});
+}"""
+_HAS_SEEN = "() => window.testHasSeen"
 
 
 class Panel:
@@ -53,7 +63,7 @@ class Panel:
             elif kind == "choice":
                 element.locator(f'input[value="{value}"]').check()
             elif kind == "model":
-                self.models()
+                element.locator("input").click()
                 element.locator("li").filter(has_text=value).click()
             else:
                 enter(element, value)
@@ -73,16 +83,20 @@ class Panel:
                 expect(element.locator("input").first, name).to_have_value(str(value))
 
     def models(self) -> list[str]:
-        """Open the list of motion modules and read it."""
+        """Open the list of motion modules, read it and leave it."""
         self.field("model").locator("input").click()
         options = self.field("model").locator("li")
         expect(options.first).to_be_visible()
-        return [re.sub(r"^\W+", "", text.strip()) for text in options.all_inner_texts()]
+        names = [re.sub(r"^\W+", "", text.strip()) for text in options.all_inner_texts()]
+        self.field("model").locator("input").press("Tab")
+        expect(options).to_have_count(0)
+        return names
 
-    def expect_model_listed(self, name: str) -> None:
-        """Wait until the list of motion modules holds this name; leaves the list open."""
-        self.field("model").locator("input").click()
-        expect(self.field("model").locator("li").filter(has_text=name)).to_be_visible()
+    def press_refresh(self) -> None:
+        """Press the button beside the motion modules, and wait for Gradio's answer."""
+        self.field("model").locator(".wrap").first.evaluate(_WATCH_VEIL)
+        self.element("refresh-motion-module").click()
+        self.page.wait_for_function(_HAS_SEEN)
 
 
 class Tab:
@@ -105,9 +119,9 @@ class Tab:
 
     def press(self, button: str) -> None:
         """Press a button that generates, and wait until the host has answered."""
-        self.log.evaluate(_WATCH)
+        self.log.evaluate(_WATCH_TEXT)
         self.page.locator(f"#{self.name}_{button}").click()
-        self.page.wait_for_function("() => window.animatediffTestLogChanged", timeout=GENERATION_MS)
+        self.page.wait_for_function(_HAS_SEEN, timeout=GENERATION_MS)
 
     def generate(self) -> None:
         self.press("generate")

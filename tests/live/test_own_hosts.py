@@ -72,7 +72,7 @@ def test_low_memory_modes_give_the_same_frames(host, modules, start, flag):
         assert low.probe_state()["model"] == state
 
 
-def test_another_animatediff_beside_ours_is_named_and_nothing_runs_twice(start, tmp_path):
+def test_another_animatediff_beside_ours_is_named_and_nothing_runs_twice(start, modules, tmp_path):
     rival = tmp_path / "sd-webui-animatediff"
     (rival / "scripts").mkdir(parents=True)
     (rival / "scripts" / "animatediff.py").write_text(RIVAL, encoding="utf-8")
@@ -82,7 +82,7 @@ def test_another_animatediff_beside_ours_is_named_and_nothing_runs_twice(start, 
         page = host.call("/config").text()
         assert "sd-webui-animatediff" in page
         before = host.plain()
-        answers = [host.try_animate(), host.try_txt2img(host.body())]
+        answers = [host.try_animate(model=modules.v3), host.try_txt2img(host.body())]
         assert answers[0].status == 422
         assert "sd-webui-animatediff" in answers[0].error()
         assert answers[1].status == 200

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.live import media
+from tests.live.conftest import SAMPLERS
 
 # UniPC refuses fewer steps than its order, with or without motion.
 STEPS = 4
@@ -20,8 +21,12 @@ SCHEDULERS = (
     "Normal",
     "DDIM",
     "Beta",
-    "Turbo",
 )
+
+
+def test_every_sampler_and_schedule_type_the_host_lists_is_tried_here(host):
+    assert set(host.samplers()) <= set(SAMPLERS)
+    assert set(host.schedulers()) <= set(SCHEDULERS)
 
 
 def test_plain_images_of_each_sampler_are_the_same_before_and_after_its_animation(host, sampler):
