@@ -3,10 +3,6 @@
     const VIDEO_FILE = /\.(mp4|webm)(\?|#|$)/i;
     const PICTURES = '[id$="_gallery"] img, #lightboxModal img';
 
-    function page() {
-        return typeof gradioApp === "function" ? gradioApp() : document;
-    }
-
     function videoBeside(img) {
         const next = img.nextElementSibling;
         return next && next.classList.contains("animatediff-video") ? next : null;
@@ -55,7 +51,7 @@
         scheduled = true;
         requestAnimationFrame(() => {
             scheduled = false;
-            page().querySelectorAll(PICTURES).forEach(syncPicture);
+            document.querySelectorAll(PICTURES).forEach(syncPicture);
         });
     }
 

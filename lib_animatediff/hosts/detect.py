@@ -8,8 +8,8 @@ import sys
 from lib_animatediff.hosts.protocol import Host
 
 UNKNOWN_HOST = (
-    "AnimateDiff does not know this WebUI's engine, so it cannot animate here. It serves AUTOMATIC1111 v1.10 and its "
-    "relatives; see the README for the list."
+    "AnimateDiff does not know this WebUI's engine, so it cannot animate here. It serves AUTOMATIC1111 v1.10 and the "
+    "Forge family; the README has the list."
 )
 
 

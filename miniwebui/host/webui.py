@@ -75,7 +75,7 @@ def prepare_weights() -> None:
     """Make the stand-in weights where no checkpoint is given, and show the extension the folder of motion modules."""
     from modules import shared
 
-    if os.path.isfile(shared.cmd_opts.ckpt):
+    if os.path.isfile(shared.cmd_opts.ckpt or ""):
         return
     from miniwebui import standin
 

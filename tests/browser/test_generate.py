@@ -69,11 +69,14 @@ def test_gif_and_mp4_in_the_gallery(webui, tab, snap):
     mp4 = tab.select(1)
     assert_plays(mp4)
     assert_plays(tab.thumbnails.nth(1).locator("img"))
-    assert_inside_preview(tab, tab.gallery.locator("[data-testid=detailed-image] + video"))
+    player = tab.gallery.locator("[data-testid=detailed-image] + video")
+    assert_inside_preview(tab, player)
     snap(webui, "gallery-mp4")
+    player.click()
+    expect(player).to_have_js_property("paused", True)
 
     assert_shown(tab.select(0))
-    expect(tab.gallery.locator("[data-testid=detailed-image] + video")).to_have_count(0)
+    expect(player).to_have_count(0)
 
 
 def test_webm_and_webp_in_the_gallery(webui, tab, snap):

@@ -237,17 +237,6 @@ def test_variation_seeds_move_the_noise_on_the_sphere(engine):
     assert torch.equal(engine.rng.ImageRNG(shape, [1], [9], 0.0).next()[0], start)
 
 
-@pytest.mark.parametrize("size", [(4, 4), (16, 4), (16, 16)])
-def test_a_resized_seed_keeps_the_middle(engine, size):
-    h, w = size
-    small = engine.rng.ImageRNG((4, h, w), [1]).next()[0]
-    large = engine.rng.ImageRNG((4, 8, 8), [1], seed_resize_from_h=h * 8, seed_resize_from_w=w * 8).next()[0]
-    top, left = (8 - h) // 2, (8 - w) // 2
-    assert torch.equal(
-        large[:, max(top, 0) : 8 - max(top, 0), 3:5], small[:, max(-top, 0) :, :][:, : min(h, 8), 3 - left : 5 - left]
-    )
-
-
 @settings(deadline=None)
 @given(st.integers(0, 40), st.integers(1, 24), st.integers(0, 40), st.integers(1, 24))
 def test_the_region_of_inpainting_has_the_ratio_and_stays_inside(engine, x, w, y, h):

@@ -65,9 +65,10 @@ def wrap_gradio_gpu_call(func, extra_outputs: list | None = None):
     @wraps(func)
     def call(*args, **kwargs):
         first = args[0] if args else None
-        id_task = first if isinstance(first, str) and first.startswith("task(") and first.endswith(")") else None
-        if id_task:
-            progress.add_task_to_queue(id_task)
+        is_id = isinstance(first, str) and first.startswith("task(") and first.endswith(")")
+        id_task = first if is_id else None
+        if is_id:
+            progress.add_task_to_queue(id_job=first)
         with queue_lock:
             shared.state.begin(job=id_task or "page")
             progress.start_task(id_task)

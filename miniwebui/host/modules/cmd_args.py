@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 
-from modules.paths_internal import data_path, default_data_path, normalized_filepath, sd_model_file
+from modules.paths_internal import data_path, default_data_path, normalized_filepath
 
 parser = argparse.ArgumentParser(prog="miniwebui", allow_abbrev=False)
 _add = parser.add_argument
 
 _add("--data-dir", type=normalized_filepath, default=default_data_path, help="folder of models, settings and caches")
 _add("--models-dir", type=normalized_filepath, default=None, help="folder of models, <data dir>/models by default")
-_add("--ckpt", type=normalized_filepath, default=sd_model_file, help="checkpoint to load")
+_add("--ckpt", type=normalized_filepath, default=None, help="checkpoint to load")
 _add("--ckpt-dir", type=normalized_filepath, default=None, help="one more folder of checkpoints")
 _add("--extension", type=normalized_filepath, action="append", default=[], help="extension to load; may be repeated")
 _add("--port", type=int, default=None, help="port of the server; 7860 or the next free one by default")
@@ -21,7 +21,6 @@ _add("--listen", action="store_true", help="listen on all addresses")
 _add("--api", action="store_true", help="serve the HTTP API beside the page")
 _add("--api-log", action="store_true", help="print each API request")
 _add("--api-auth", type=str, default=None, help="user:password of the API, several with commas")
-_add("--api-server-stop", action="store_true", help="let the API stop the server")
 _add("--nowebui", action="store_true", help="serve the API only")
 _add("--subpath", type=str, default=None, help="path prefix behind a reverse proxy")
 _add("--autolaunch", action="store_true", help="open the page in the browser")
@@ -38,7 +37,6 @@ _add("--lowvram", action="store_true", help="bring the UNet to the device block 
 _add("--lowram", action="store_true", help="load weights straight to the device")
 _add("--disable-nan-check", action="store_true", help="do not check results for NaN")
 _add("--no-hashing", action="store_true", help="do not compute the checkpoint's sha256")
-_add("--no-prompt-history", action="store_true", help="do not write params.txt")
 _add("--skip-load-model-at-start", action="store_true", help="with --nowebui: load the model at the first request")
 _add("--hide-ui-dir-config", action="store_true", help="hide folder settings and refuse to change them")
 _add("--freeze-settings", action="store_true", help="refuse every change of settings")

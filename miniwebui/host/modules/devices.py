@@ -5,8 +5,8 @@ Half precision is used on CUDA only; every other device computes in float32.
 
 from __future__ import annotations
 
-import contextlib
 import gc
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -17,8 +17,7 @@ class NansException(Exception):  # noqa: N818  (the name is part of the extensio
     """A network answered with numbers that are not numbers."""
 
 
-cpu: torch.device = torch.device("cpu")
-fp8: bool = False
+cpu, fp8 = torch.device("cpu"), False
 
 
 def get_optimal_device_name() -> str:
@@ -36,7 +35,8 @@ def get_optimal_device_name() -> str:
 
 def get_optimal_device() -> torch.device:
     """`get_optimal_device_name` as a device."""
-    return torch.device(get_optimal_device_name())
+    name = get_optimal_device_name()
+    return torch.device(name)
 
 
 def get_device_for(task: str) -> torch.device:
@@ -72,18 +72,15 @@ def torch_gc() -> None:
         torch.xpu.empty_cache()
 
 
-def autocast(disable: bool = False) -> contextlib.AbstractContextManager:
+def autocast(disable: bool = False) -> AbstractContextManager:
     """Mixed precision for what runs inside; nothing where everything is float32 already."""
-    if disable or dtype == torch.float32:
-        return contextlib.nullcontext()
-    return torch.autocast(device.type)
+    return torch.autocast(device.type, enabled=True) if dtype != torch.float32 and not disable else nullcontext()
 
 
-def without_autocast(disable: bool = False) -> contextlib.AbstractContextManager:
+def without_autocast(disable: bool = False) -> AbstractContextManager:
     """Suspend `autocast` for what runs inside."""
-    if disable or not torch.is_autocast_enabled():
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, enabled=False)
+    needed = torch.is_autocast_enabled() and not disable
+    return torch.autocast(device.type, enabled=False) if needed else nullcontext()
 
 
 def cond_cast_unet(x: torch.Tensor) -> torch.Tensor:

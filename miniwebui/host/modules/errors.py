@@ -24,8 +24,7 @@ def record_exception() -> None:
 def report(message: str, *, exc_info: bool = False) -> None:
     """Print a message, with the traceback of the exception being handled if asked."""
     record_exception()
-    for line in message.splitlines():
-        print("***", line, file=sys.stderr)
+    print(textwrap.indent(message, "*** ", lambda line: True), file=sys.stderr)
     if exc_info:
         print(textwrap.indent(traceback.format_exc(), "    ") + "\n---", file=sys.stderr)
 
@@ -53,7 +52,7 @@ def display_once(error: BaseException, task: str) -> None:
 def print_error_explanation(message: str) -> None:
     """Print a framed explanation meant for the user."""
     record_exception()
-    lines = message.strip().split("\n")
+    lines = message.strip().splitlines()
     frame = "=" * max(len(x) for x in lines)
     print(frame, *lines, frame, sep="\n", file=sys.stderr)
 

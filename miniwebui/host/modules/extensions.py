@@ -11,8 +11,9 @@ from functools import cached_property
 from modules import paths_internal, scripts_files, shared
 from modules.shared_cmd_options import extension_folders
 
-extensions: list[Extension] = []
-extension_paths: dict[str, Extension] = {}
+# in their order, and by the real path of their folder
+extensions: list = []
+extension_paths: dict = {}
 
 
 def _canonical(text: str) -> str:
@@ -36,8 +37,8 @@ class ExtensionMetadata:
     """metadata.ini of an extension; an absent file means no wishes."""
 
     def __init__(self, path: str, canonical_name: str) -> None:
-        self.config = configparser.ConfigParser()
-        self.config.read(os.path.join(path, "metadata.ini"))
+        self.config = wishes = configparser.ConfigParser()
+        wishes.read(os.path.join(path, "metadata.ini"))
         self.canonical_name = _canonical(self.config.get("Extension", "Name", fallback=canonical_name))
         self.requires = _list(self.config.get("Extension", "Requires", fallback=""))
 
@@ -47,10 +48,10 @@ class ExtensionMetadata:
 
     def list_callback_order_instructions(self) -> list[CallbackOrderInfo]:
         result = []
-        for section in self.config.sections():
-            if section.startswith("callbacks/"):
-                get = self.config[section].get
-                name = section.removeprefix("callbacks/")
+        for section, values in self.config.items():
+            kind, _, name = section.partition("/")
+            if kind == "callbacks":
+                get = values.get
                 name = name if name.startswith(self.canonical_name) else f"{self.canonical_name}/{name}"
                 result.append(CallbackOrderInfo(name, _list(get("Before", "")), _list(get("After", ""))))
         return result
@@ -114,7 +115,7 @@ def list_extensions() -> None:
 
 def active() -> list[Extension]:
     """The extensions that are switched on."""
-    return [x for x in extensions if x.enabled]
+    return [each for each in extensions if each.enabled]
 
 
 def find_extension(filename: str) -> Extension | None:

@@ -17,7 +17,7 @@ _MENTION = re.compile(r"<(\w+):([^>]+)>")
 class ExtraNetworkParams:
     """The arguments of one mention: all in ``items``; those with "=" in ``named``, the others in ``positional``."""
 
-    def __init__(self, items=None):
+    def __init__(self, items: list | None = None):
         self.items = items or []
         self.positional, self.named = [], {}
         for item in self.items:
@@ -27,8 +27,8 @@ class ExtraNetworkParams:
             else:
                 self.positional.append(item)
 
-    def __eq__(self, other):
-        return self.items == other.items
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ExtraNetworkParams) and other.items == self.items
 
     __hash__ = None
 
@@ -50,18 +50,18 @@ class ExtraNetwork:
 
 def initialize() -> None:
     """Forget all kinds."""
-    extra_network_registry.clear()
-    extra_network_aliases.clear()
+    for known in (extra_network_registry, extra_network_aliases):
+        known.clear()
 
 
 def register_extra_network(extra_network: ExtraNetwork) -> None:
     """Make a kind known."""
-    extra_network_registry[extra_network.name] = extra_network
+    extra_network_registry.update({extra_network.name: extra_network})
 
 
 def register_extra_network_alias(extra_network: ExtraNetwork, alias: str) -> None:
     """Make a kind known under one more name."""
-    extra_network_aliases[alias] = extra_network
+    extra_network_aliases.update({alias: extra_network})
 
 
 def lookup_extra_networks(extra_network_data: dict) -> dict[ExtraNetwork, list[ExtraNetworkParams]]:

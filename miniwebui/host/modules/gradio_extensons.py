@@ -64,9 +64,9 @@ def _hooked(original: Callable) -> Callable:
 
 def install() -> None:
     """Put the hooks in, once."""
-    from modules import ui_tempdir
+    from modules.ui_tempdir import install_ui_tempdir_override as install_tempdir
 
     for cls in (COMPONENT, blocks.BlockContext):
         if not getattr(cls.__init__, "miniwebui_hook", False):
             cls.__init__ = _hooked(cls.__init__)
-    ui_tempdir.install_ui_tempdir_override()
+    install_tempdir()

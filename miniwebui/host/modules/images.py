@@ -50,9 +50,9 @@ def image_grid(imgs: list, batch_size: int = 1, rows: int | None = None) -> Imag
         rows = shared.opts.n_rows if shared.opts.n_rows > 0 else batch_size if shared.opts.n_rows == 0 else 0
         rows = rows or round(math.sqrt(len(imgs)))
     rows = max(1, min(rows, len(imgs)))
-    cols = math.ceil(len(imgs) / rows)
-    params = script_callbacks.ImageGridLoopParams(imgs, cols, rows)
-    script_callbacks.image_grid_callback(params)
+    columns = -(-len(imgs) // rows)
+    params = script_callbacks.ImageGridLoopParams(imgs, columns, rows)
+    script_callbacks.image_grid_callback(params=params)
     width, height = (max(x.size[axis] for x in params.imgs) for axis in (0, 1))
     grid = Image.new("RGB", (params.cols * width, params.rows * height), "white")
     for index, image in enumerate(params.imgs):
@@ -124,6 +124,15 @@ class FilenameGenerator:
         return re.sub(r"\[([a-z_]+)\]", lambda m: self.values.get(m.group(1), m.group(0)), pattern)
 
 
+def png_texts(texts: dict) -> PngImagePlugin.PngInfo | None:
+    """The texts among the values as chunks of a PNG file; None if there are none."""
+    chunks = PngImagePlugin.PngInfo()
+    for key, value in texts.items():
+        if all(isinstance(text, str) for text in (key, value)):
+            chunks.add_text(key, value)
+    return chunks if chunks.chunks else None
+
+
 def get_next_sequence_number(path: str, basename: str) -> int:
     """One more than the highest number the files of a folder begin with; 0 in an empty one."""
     start = re.compile(re.escape(f"{basename}-" if basename else "") + r"(\d+)(?:-|$)")
@@ -141,25 +150,22 @@ def save_image_with_geninfo(
 ) -> None:
     """Write the image with the infotext inside: PNG text, EXIF comment or GIF comment."""
     extension = (extension or os.path.splitext(filename)[1]).lower()
-    image_format = Image.registered_extensions()[extension]
+    kind = {"format": Image.registered_extensions()[extension]}
     info = geninfo if shared.opts.enable_pnginfo else None
     quality = shared.opts.jpeg_quality
     if extension == ".png":
         texts = dict(existing_pnginfo or {}) if shared.opts.enable_pnginfo else {}
         if info is not None:
             texts[pnginfo_section_name] = info
-        metadata = PngImagePlugin.PngInfo()
-        for key, value in texts.items():
-            metadata.add_text(key, str(value))
-        image.save(filename, format=image_format, pnginfo=metadata if texts else None)
+        image.save(filename, **kind, pnginfo=png_texts({k: str(v) for k, v in texts.items()}))
     elif extension in (".jpg", ".jpeg", ".webp"):
         options = {"exif": exif_with_comment(info)} if info is not None else {}
         image = image.convert("RGB") if image.mode in ("RGBA", "P") else image
-        image.save(filename, format=image_format, quality=quality, lossless=shared.opts.webp_lossless, **options)
+        image.save(filename, **kind, quality=quality, lossless=shared.opts.webp_lossless, **options)
     elif extension == ".gif":
-        image.save(filename, format=image_format, **({"comment": info} if info else {}))
+        image.save(filename, **kind, **({"comment": info} if info else {}))
     else:
-        image.save(filename, format=image_format, quality=quality)
+        image.save(filename, **kind, quality=quality)
 
 
 def save_image(
@@ -187,7 +193,7 @@ def save_image(
         save_to_dirs = opts.grid_save_to_dirs if grid else opts.save_to_dirs and not no_prompt
     if save_to_dirs:
         path = os.path.join(path, names.apply(opts.directories_filename_pattern or "[prompt_words]").strip(" \\/"))
-    os.makedirs(path, exist_ok=True)
+    os.makedirs(name=path, exist_ok=True)
 
     if forced_filename is not None:
         stem = forced_filename
@@ -203,9 +209,9 @@ def save_image(
 
     pnginfo = dict(existing_info or {})
     if info is not None:
-        pnginfo[pnginfo_section_name] = info
+        pnginfo.update({pnginfo_section_name: info})
     params = script_callbacks.ImageSaveParams(image, p, os.path.join(path, f"{stem}.{extension}"), pnginfo)
-    script_callbacks.before_image_saved_callback(params)
+    script_callbacks.before_image_saved_callback(params=params)
     info = params.pnginfo.get(pnginfo_section_name)
     root, ending = os.path.splitext(params.filename)
     # A name of its own first: whoever watches the folder sees only whole files.
@@ -214,11 +220,11 @@ def save_image(
     image.already_saved_as = params.filename
 
     text_file = None
-    if opts.save_txt and info is not None:
+    if info is not None and opts.save_txt:
         text_file = f"{root}.txt"
         with open(text_file, "w", encoding="utf8") as file:
             file.write(f"{info}\n")
-    script_callbacks.image_saved_callback(params)
+    script_callbacks.image_saved_callback(params=params)
     return params.filename, text_file
 
 
@@ -247,11 +253,11 @@ def image_data(data: bytes) -> tuple[Any, None]:
 
 def flatten(img: Image.Image, bgcolor: str) -> Image.Image:
     """The image on a background, without transparency."""
-    if img.mode == "RGBA":
-        background = Image.new("RGBA", img.size, bgcolor)
-        background.paste(img, mask=img)
-        img = background
-    return img.convert("RGB")
+    if img.mode != "RGBA":
+        return img.convert("RGB")
+    flat = Image.new(img.mode, img.size, bgcolor)
+    flat.paste(img, mask=img)
+    return flat.convert("RGB")
 
 
 def read(fp: Any, **kwargs: Any) -> Image.Image:
@@ -263,11 +269,9 @@ def fix_image(image: Image.Image | None) -> Image.Image | None:
     """Apply the EXIF orientation, and turn a PNG's transparent colour into an alpha channel."""
     if image is None:
         return None
-    info = image.info
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("RGB", "P") and isinstance(info.get("transparency"), bytes):
-        image = image.convert("RGBA")
-    return image
+    clear = image.mode in ("RGB", "P") and isinstance(image.info.get("transparency"), bytes)
+    upright = ImageOps.exif_transpose(image)
+    return upright.convert("RGBA") if clear else upright
 
 
 def to_numpy(image: Image.Image) -> np.ndarray:

@@ -8,14 +8,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
 from modules import errors, images, script_callbacks, shared
-from modules.paths import data_path
 
 sys.modules["modules.generation_parameters_copypaste"] = sys.modules[__name__]
 
@@ -34,40 +34,40 @@ _DEFAULTS: dict[str, Any] = {
 class PasteField(tuple):
     """A component and the label (or function of all values) that fills it; `api` names the request field."""
 
-    def __new__(cls, component, target, *, api: str | None = None):
-        return super().__new__(cls, (component, target))
+    def __new__(cls, component, target, **_):
+        return tuple.__new__(cls, (component, target))
 
     def __init__(self, component, target: str | Callable, *, api: str | None = None) -> None:
         super().__init__()
-        self.api = api
-        self.component = component
-        self.label = target if isinstance(target, str) else None
-        self.function = target if callable(target) else None
+        self.component, self.api = component, api
+        self.label, self.function = (None, target) if callable(target) else (target, None)
+
+    def value_in(self, params: dict) -> Any:
+        """What the values of an infotext say about the component."""
+        return params.get(self.label) if self.function is None else self.function(params)
 
 
+@dataclass
 class ParamBinding:
     """A button that sends values to a tab."""
 
-    def __init__(
-        self, paste_button, tabname, source_text_component=None, source_image_component=None, source_tabname=None,
-        override_settings_component=None, paste_field_names=None,
-    ) -> None:  # fmt: skip
-        self.paste_button = paste_button
-        self.tabname = tabname
-        self.source_text_component = source_text_component
-        self.source_image_component = source_image_component
-        self.source_tabname = source_tabname
-        self.override_settings_component = override_settings_component
-        self.paste_field_names = paste_field_names or []
+    paste_button: Any
+    tabname: str
+    source_text_component: Any = None
+    source_image_component: Any = None
+    source_tabname: str | None = None
+    override_settings_component: Any = None
+    paste_field_names: Sequence[str] = ()
 
 
-paste_fields: dict[str, dict] = {}
-registered_param_bindings: list[ParamBinding] = []
+paste_fields: dict = {}
+_bindings: list[ParamBinding] = []
 
 
 def reset() -> None:
-    paste_fields.clear()
-    registered_param_bindings.clear()
+    """Forget the page."""
+    for known in (paste_fields, _bindings):
+        known.clear()
 
 
 def quote(text: Any) -> Any:
@@ -100,12 +100,13 @@ def add_paste_fields(tabname: str, init_img, fields: list | None, override_setti
 
 
 def register_paste_params_button(binding: ParamBinding) -> None:
-    registered_param_bindings.append(binding)
+    """Remember a button until all tabs exist."""
+    _bindings.append(binding)
 
 
 def connect_paste_params_buttons() -> None:
     """Connect the registered buttons once all tabs exist."""
-    for binding in registered_param_bindings:
+    for binding in _bindings:
         target = paste_fields[binding.tabname]
         fields = target["fields"] or []
         if binding.source_image_component is not None and target["init_img"] is not None:
@@ -157,9 +158,9 @@ def parse_generation_parameters(x: str, skip_fields: list[str] | None = None) ->
     prompts: dict[str, list[str]] = {"Prompt": [], "Negative prompt": []}
     current = "Prompt"
     for line in (text.strip() for text in lines):
-        if line.startswith("Negative prompt:"):
-            current = "Negative prompt"
-            line = line.removeprefix("Negative prompt:").strip()  # noqa: PLW2901
+        label, colon, rest = line.partition(":")
+        if colon and label == "Negative prompt":
+            current, line = label, rest.strip()  # noqa: PLW2901
         prompts[current].append(line)
 
     result: dict[str, Any] = {}
@@ -223,9 +224,9 @@ def _value_for(component, value: Any) -> Any:
 
 
 def connect_paste(button, paste_fields: list, input_comp, override_settings_component, tabname: str) -> None:
-    """Fill the fields from the text in `input_comp` when the button is pressed; from params.txt if it is empty."""
+    """Fill the fields from the text in `input_comp` when the button is pressed."""
     fields = list(paste_fields)
-    if override_settings_component is not None:
+    if override_settings_component:
         handled = {key: 1 for _, key in paste_fields if isinstance(key, str)}
 
         def paste_settings(params: dict):
@@ -240,7 +241,7 @@ def connect_paste(button, paste_fields: list, input_comp, override_settings_comp
             try:
                 value = key(params)
             except Exception:  # noqa: BLE001 - one extension's field must not spoil the rest
-                errors.report(f"Error executing {key}", exc_info=True)
+                errors.report(f"A pasted value could not be made by {key}", exc_info=True)
                 value = None
         if value is None:
             return gr.update()
@@ -252,12 +253,6 @@ def connect_paste(button, paste_fields: list, input_comp, override_settings_comp
             return gr.update()
 
     def paste(text: str):
-        if not text and not shared.cmd_opts.hide_ui_dir_config and not shared.cmd_opts.no_prompt_history:
-            try:
-                with open(os.path.join(data_path, "params.txt"), encoding="utf8") as file:
-                    text = file.read()
-            except OSError:
-                text = ""
         params = parse_generation_parameters(text or "")
         script_callbacks.infotext_pasted_callback(text, params)
         updates = [update_of(component, key, params) for component, key in fields]

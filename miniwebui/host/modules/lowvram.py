@@ -28,9 +28,16 @@ def apply(sd_model) -> None:
     needed = is_needed(sd_model)
     shared.parallel_processing_allowed = not needed
     if needed:
-        setup_for_low_vram(sd_model, not shared.cmd_opts.lowvram)
+        setup_for_low_vram(sd_model, use_medvram=not shared.cmd_opts.lowvram)
     else:
         sd_model.lowvram = False
+
+
+def rest(sd_model) -> bool:
+    """Free the device of a model that is set up for low VRAM; False for any other."""
+    if is_enabled(sd_model):
+        send_everything_to_cpu()
+    return is_enabled(sd_model)
 
 
 def send_everything_to_cpu() -> None:
@@ -53,7 +60,7 @@ def _bring(module: torch.nn.Module, *_) -> None:
 
 def setup_for_low_vram(sd_model, use_medvram: bool) -> None:
     """Hooks that bring each part to the device when it is called; once per model."""
-    if getattr(sd_model, "lowvram", False):
+    if vars(sd_model).get("lowvram"):
         return
     sd_model.lowvram = True
     vae, unet = sd_model.first_stage_model, sd_model.model.diffusion_model

@@ -6,20 +6,12 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
 
-def get_crop_region_v2(mask, pad: int = 0) -> tuple[int, int, int, int] | None:
+def get_crop_region_v2(mask: Image.Image, pad: int = 0) -> tuple[int, int, int, int] | None:
     """The box (x1, y1, x2, y2) around all that is not black, ``pad`` pixels wider; None for a black mask."""
-    mask = mask if isinstance(mask, Image.Image) else Image.fromarray(mask)
     box = mask.getbbox()
     if box is None:
         return None
     return max(box[0] - pad, 0), max(box[1] - pad, 0), min(box[2] + pad, mask.width), min(box[3] + pad, mask.height)
-
-
-def get_crop_region(mask, pad: int = 0) -> tuple[int, int, int, int]:
-    """As `get_crop_region_v2`; a black mask gives a box turned inside out."""
-    mask = mask if isinstance(mask, Image.Image) else Image.fromarray(mask)
-    found = get_crop_region_v2(mask, pad)
-    return found or (max(mask.width - pad, 0), max(mask.height - pad, 0), min(pad, mask.width), min(pad, mask.height))
 
 
 def _widened(start: int, end: int, wanted: float, limit: int) -> tuple[int, int]:
@@ -72,7 +64,7 @@ def blur(mask: Image.Image, sigma_x: float, sigma_y: float) -> Image.Image:
 
 def create_binary_mask(image: Image.Image, round: bool = True) -> Image.Image:  # noqa: A002
     """A grey mask from a picture: its alpha where it has one (rounded on request), else its brightness."""
-    if image.mode == "RGBA" and image.getextrema()[-1] != (255, 255):
-        alpha = image.getchannel("A").convert("L")
-        return alpha.point(lambda x: 255 if x > 128 else 0) if round else alpha
-    return image.convert("L")
+    alpha = image.getchannel("A") if image.mode == "RGBA" else None
+    if alpha is None or alpha.getextrema() == (255, 255):
+        return image.convert("L")
+    return alpha.point(lambda x: 255 if x > 128 else 0) if round else alpha

@@ -5,68 +5,58 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from modules import errors
 from modules.shared_cmd_options import cmd_opts
 
 
+def _remark(text: str, *, space: bool = False) -> Callable[[OptionInfo], OptionInfo]:
+    """A method that puts a fixed remark behind a setting's label."""
+    return lambda self: self.remark(text, space=space)
+
+
 class OptionInfo:
     """Declaration of one setting; the constructor's names and the chained methods are A1111's."""
 
     def __init__(
-        self,
-        default: Any = None,
-        label: str = "",
-        component: Callable | None = None,
-        component_args: Mapping | Callable[[], Mapping] | None = None,
-        onchange: Callable[[], None] | None = None,
-        section: tuple | None = None,
-        refresh: Callable | None = None,
-        comment_before: str = "",
-        comment_after: str = "",
-        infotext: str | None = None,
-        restrict_api: bool = False,
+        self, default: Any = None, label: str = "", component: Callable | None = None,
+        component_args: Mapping | Callable[[], Mapping] | None = None, onchange: Callable[[], None] | None = None,
+        section: tuple | None = None, refresh: Callable | None = None, comment_before: str = "",
+        comment_after: str = "", infotext: str | None = None, restrict_api: bool = False,
         category_id: str | None = None,
-    ) -> None:
-        self.default = default
-        self.label = label
-        self.component = component
-        self.component_args = component_args
-        self.onchange = onchange
-        self.section = section
-        self.refresh = refresh
-        self.comment_before = comment_before
-        self.comment_after = comment_after
-        self.infotext = infotext
-        self.restrict_api = restrict_api
-        self.category_id = category_id
-        self.do_not_save = False
+    ) -> None:  # fmt: skip
+        given = dict(locals())
+        del given["self"]
+        vars(self).update(given, do_not_save=False)
 
-    def link(self, label: str, url: str) -> OptionInfo:
-        self.comment_before += f"[<a href='{url}' target='_blank'>{label}</a>]"
-        return self
-
-    def js(self, label: str, js_func: str) -> OptionInfo:
-        self.comment_before += f"[<a onclick='{js_func}(); return false'>{label}</a>]"
-        return self
-
-    def info(self, info: str) -> OptionInfo:
-        self.comment_after += f"<span class='info'>({info})</span>"
-        return self
+    def remark(self, text: str, *, space: bool = False) -> OptionInfo:
+        """Small text in brackets behind the label."""
+        return self.html(f"{' ' * space}<span class='info'>({text})</span>")
 
     def html(self, html: str) -> OptionInfo:
+        """Any text behind the label."""
         self.comment_after += html
         return self
 
-    def needs_restart(self) -> OptionInfo:
-        self.comment_after += " <span class='info'>(requires restart)</span>"
+    def link(self, label: str, url: str) -> OptionInfo:
+        """A link before the label."""
+        return self._before(label, f"href='{url}' target='_blank'")
+
+    def js(self, label: str, js_func: str) -> OptionInfo:
+        """A link before the label that calls a function of the page."""
+        return self._before(label, f"onclick='{js_func}(); return false'")
+
+    def _before(self, label: str, attributes: str) -> OptionInfo:
+        self.comment_before += f"[<a {attributes}>{label}</a>]"
         return self
 
-    def needs_reload_ui(self) -> OptionInfo:
-        self.comment_after += " <span class='info'>(requires Reload UI)</span>"
-        return self
+    def info(self, info: str) -> OptionInfo:
+        """What the setting does."""
+        return self.remark(info)
+
+    needs_restart = _remark("requires restart", space=True)
+    needs_reload_ui = _remark("requires Reload UI", space=True)
 
 
 def _html_component(**kwargs):
@@ -92,24 +82,19 @@ def options_section(section_identifier: tuple, options_dict: dict[str, OptionInf
     return options_dict
 
 
-@dataclass
-class OptionsCategory:
-    id: str
-    label: str
-
-
 class OptionsCategories:
     """Headings above sections; kept because extensions register theirs."""
 
     def __init__(self) -> None:
-        self.mapping: dict[str, OptionsCategory] = {}
+        self.mapping: dict[str, str] = {}
 
     def register_category(self, category_id: str, label: str) -> str:
-        self.mapping.setdefault(category_id, OptionsCategory(category_id, label))
+        """Make a heading known; answers its id."""
+        self.mapping.setdefault(category_id, label)
         return category_id
 
 
-categories = OptionsCategories()
+categories: OptionsCategories = OptionsCategories()
 
 _OWN = ("data", "data_labels", "restricted_opts", "typemap")
 
@@ -124,9 +109,8 @@ class Options:
     typemap = {int: float}
 
     def __init__(self, data_labels: dict[str, OptionInfo], restricted_opts: set[str]) -> None:
-        self.data_labels = data_labels
+        self.data_labels, self.restricted_opts = data_labels, restricted_opts
         self.data = {k: v.default for k, v in data_labels.items() if not v.do_not_save}
-        self.restricted_opts = restricted_opts
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key in _OWN or (key not in self.data and key not in self.data_labels):
@@ -139,17 +123,19 @@ class Options:
         self.data[key] = value
 
     def _refuse_frozen(self, key: str, info: OptionInfo | None) -> None:
-        if cmd_opts.freeze_settings:
-            raise AssertionError("changing settings is disabled")
-        if info is not None:
-            if isinstance(info.component_args, dict) and info.component_args.get("visible", True) is False:
-                raise RuntimeError(f"not possible to set '{key}' because it is restricted")
-            if info.section and info.section[0] in _names(cmd_opts.freeze_settings_in_sections):
-                raise AssertionError(f"not possible to set '{key}': its section is frozen")
-        if key in _names(cmd_opts.freeze_specific_settings):
-            raise AssertionError(f"not possible to set '{key}': it is frozen")
-        if cmd_opts.hide_ui_dir_config and key in self.restricted_opts:
-            raise RuntimeError(f"not possible to set '{key}' because it is restricted with --hide-ui-dir-config")
+        """RuntimeError for a setting that nobody may change, AssertionError for one frozen by the command line."""
+        arguments = None if info is None else info.component_args
+        hidden = isinstance(arguments, dict) and arguments.get("visible", True) is False
+        if hidden or (cmd_opts.hide_ui_dir_config and key in self.restricted_opts):
+            raise RuntimeError(f"The setting {key} is restricted: it may not be changed on this server.")
+        section = ((info is not None and info.section) or (None,))[0]
+        frozen = (
+            cmd_opts.freeze_settings
+            or key in _names(cmd_opts.freeze_specific_settings)
+            or (section and section in _names(cmd_opts.freeze_settings_in_sections))
+        )
+        if frozen:
+            raise AssertionError(f"The setting {key} is frozen by the command line.")
 
     def __getattr__(self, key: str) -> Any:
         if key in _OWN:
@@ -191,7 +177,7 @@ class Options:
             raise AssertionError("saving settings is disabled")
         os.makedirs(os.path.dirname(os.path.abspath(filename)), exist_ok=True)
         with open(filename + ".tmp", "w", encoding="utf8") as file:
-            json.dump(self.data, file, indent=4, ensure_ascii=False)
+            file.write(json.dumps(self.data, ensure_ascii=False, indent=4))
         os.replace(filename + ".tmp", filename)
 
     def load(self, filename: str) -> None:
@@ -213,8 +199,8 @@ class Options:
     def add_option(self, key: str, info: OptionInfo) -> None:
         """Declare a setting; a value read from config.json before stays."""
         self.data_labels[key] = info
-        if key not in self.data and not info.do_not_save:
-            self.data[key] = info.default
+        if not info.do_not_save:
+            self.data.setdefault(key, info.default)
 
     def reorder(self) -> None:
         """Bring the options of one section together, in order of the sections' first option."""

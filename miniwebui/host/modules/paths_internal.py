@@ -29,10 +29,5 @@ _known = _early.parse_known_args()[0]
 
 data_path = _known.data_dir
 models_path = _known.models_dir or os.path.join(data_path, "models")
-extensions_dir = os.path.join(data_path, "extensions")
-extensions_builtin_dir = os.path.join(script_path, "extensions-builtin")
-sd_configs_path = os.path.join(script_path, "configs")
-sd_default_config = os.path.join(sd_configs_path, "v1-inference.yaml")
-sd_model_file = os.path.join(script_path, "model.ckpt")
-default_sd_model_file = sd_model_file
+extensions_dir = str(Path(data_path, "extensions"))
 default_output_dir = os.path.join(repository_path if data_path == default_data_path else data_path, "output")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from PIL import Image
 
-from modules import devices, extra_networks, prompt_parser, rng, sd_samplers, sd_samplers_common, shared
+from modules import devices, extra_networks, prompt_parser, sd_samplers, shared
 
 opt_C = 4  # noqa: N816  (channels of a latent)
 opt_f = 8  # pixels per latent pixel
@@ -69,52 +69,27 @@ class StableDiffusionProcessing:
     disable_extra_networks: bool = False
     firstpass_image: Image.Image = None
 
-    scripts_value: Any = field(default=None, init=False)
-    script_args_value: list = field(default=None, init=False)
-    scripts_setup_complete: bool = field(default=False, init=False)
-    comments: dict = field(default_factory=dict, init=False)
-    sampler: sd_samplers_common.Sampler | None = field(default=None, init=False)
-    is_using_inpainting_conditioning: bool = field(default=False, init=False)
-    paste_to: tuple | None = field(default=None, init=False)
-    is_hr_pass: bool = field(default=False, init=False)
-    c: Any = field(default=None, init=False)
-    uc: Any = field(default=None, init=False)
-    rng: rng.ImageRNG | None = field(default=None, init=False)
-    step_multiplier: int = field(default=1, init=False)
-    color_corrections: list = field(default=None, init=False)
-    all_prompts: list = field(default=None, init=False)
-    all_negative_prompts: list = field(default=None, init=False)
-    all_seeds: list = field(default=None, init=False)
-    all_subseeds: list = field(default=None, init=False)
-    iteration: int = field(default=0, init=False)
-    main_prompt: str = field(default=None, init=False)
-    main_negative_prompt: str = field(default=None, init=False)
-    prompts: list = field(default=None, init=False)
-    negative_prompts: list = field(default=None, init=False)
-    seeds: list = field(default=None, init=False)
-    subseeds: list = field(default=None, init=False)
-    extra_network_data: dict = field(default=None, init=False)
-    user: str = field(default=None, init=False)
-    sd_model_name: str = field(default=None, init=False)
-    sd_model_hash: str = field(default=None, init=False)
-    sd_vae_name: str = field(default=None, init=False)
-    sd_vae_hash: str = field(default=None, init=False)
-    is_api: bool = field(default=False, init=False)
+    # what the host fills in while it works; no part of a request
+    scripts_value = script_args_value = sampler = rng = None
+    scripts_setup_complete = is_using_inpainting_conditioning = is_hr_pass = is_api = False
+    sampler_noise_scheduler_override = refiner_checkpoint_info = paste_to = color_corrections = user = None
+    main_prompt = all_prompts = prompts = main_negative_prompt = all_negative_prompts = negative_prompts = None
+    all_seeds = seeds = all_subseeds = subseeds = extra_network_data = c = uc = None
+    sd_model_name = sd_model_hash = sd_vae_name = sd_vae_hash = None
+    iteration, step_multiplier = 0, 1
 
     # (what was asked, the conds), kept from request to request
     cached_uc = [None, None]
     cached_c = [None, None]
 
     def __post_init__(self):
-        self.styles = self.styles or []
-        self.extra_generation_params = self.extra_generation_params or {}
-        self.override_settings = self.override_settings or {}
-        self.script_args = self.script_args or {}
-        self.sampler_noise_scheduler_override = None
-        self.refiner_checkpoint_info = None
-        if not self.seed_enable_extras:
-            self.subseed = -1
-            self.subseed_strength = self.seed_resize_from_h = self.seed_resize_from_w = 0
+        self.comments: dict = {}
+        for name, empty in (("styles", list), ("extra_generation_params", dict), ("override_settings", dict)):
+            if not getattr(self, name):
+                setattr(self, name, empty())
+        self.script_args = {}
+        if self.seed_enable_extras is False:
+            self.subseed, self.subseed_strength = -1, 0
 
     def fill_fields_from_opts(self) -> None:
         """Sampler parameters that the request leaves open come from the settings."""
@@ -137,8 +112,7 @@ class StableDiffusionProcessing:
 
     @scripts.setter
     def scripts(self, value):
-        self.scripts_value = value
-        self._setup_scripts_once()
+        self._setup_scripts_once(scripts_value=value)
 
     @property
     def script_args(self):
@@ -146,17 +120,20 @@ class StableDiffusionProcessing:
 
     @script_args.setter
     def script_args(self, value):
-        self.script_args_value = value
-        self._setup_scripts_once()
+        self._setup_scripts_once(script_args_value=value)
 
-    def _setup_scripts_once(self) -> None:
-        if self.scripts_value and self.script_args_value and not self.scripts_setup_complete:
+    def _setup_scripts_once(self, **known) -> None:
+        """Take over the scripts or their arguments; the scripts are set up as soon as both are known."""
+        vars(self).update(known)
+        ready = bool(self.scripts and self.script_args)
+        if ready and not self.scripts_setup_complete:
             self.setup_scripts()
 
     def setup_scripts(self) -> None:
         """Call the scripts' ``setup`` hooks."""
+        in_page = not self.is_api
         self.scripts_setup_complete = True
-        self.scripts.setup_scrips(self, is_ui=not self.is_api)
+        self.scripts.setup_scrips(self, is_ui=in_page)
 
     def comment(self, text: str) -> None:
         """A remark for the user, shown under the pictures."""
@@ -164,11 +141,11 @@ class StableDiffusionProcessing:
 
     def txt2img_image_conditioning(self, x: torch.Tensor, width=None, height=None) -> torch.Tensor:
         """A stand-in with one row per picture: this model takes no conditioning picture."""
-        return x.new_zeros(x.shape[0], 5, 1, 1)
+        return x.new_zeros(len(x), 5, 1, 1)
 
     def img2img_image_conditioning(self, source_image, latent_image, image_mask=None, round_image_mask=True):
         """As `txt2img_image_conditioning`."""
-        return latent_image.new_zeros(latent_image.shape[0], 5, 1, 1)
+        return self.txt2img_image_conditioning(latent_image)
 
     def init(self, all_prompts, all_seeds, all_subseeds) -> None:
         """Called once before the first batch."""
@@ -195,15 +172,9 @@ class StableDiffusionProcessing:
         """One prompt and one negative prompt per picture of the whole request."""
         self.all_prompts = self._per_picture(self.prompt, self.negative_prompt)
         self.all_negative_prompts = self._per_picture(self.negative_prompt, self.all_prompts)
-        if len(self.all_prompts) != len(self.all_negative_prompts):
-            raise RuntimeError(
-                f"There are {len(self.all_prompts)} prompts but {len(self.all_negative_prompts)} negative prompts."
-            )
-        styles = shared.prompt_styles
-        self.all_prompts = [styles.apply_styles_to_prompt(x, self.styles) for x in self.all_prompts]
-        self.all_negative_prompts = [
-            styles.apply_negative_styles_to_prompt(x, self.styles) for x in self.all_negative_prompts
-        ]
+        counts = len(self.all_prompts), len(self.all_negative_prompts)
+        if counts[0] != counts[1]:
+            raise RuntimeError(f"There are {counts[0]} prompts but {counts[1]} negative prompts.")
         self.main_prompt, self.main_negative_prompt = self.all_prompts[0], self.all_negative_prompts[0]
 
     def _per_picture(self, text, other) -> list[str]:
@@ -212,47 +183,53 @@ class StableDiffusionProcessing:
             return text
         return [text] * (len(other) if isinstance(other, list) else self.batch_size * self.n_iter)
 
-    def cached_params(self, required_prompts, steps, extra_network_data, hires_steps=None, use_old_scheduling=False):
-        """All that the conds depend on."""
-        opts = shared.opts
-        return (
-            list(required_prompts), steps, hires_steps, use_old_scheduling, opts.CLIP_stop_at_last_layers,
-            shared.sd_model.sd_checkpoint_info, extra_network_data, self.width, self.height, opts.emphasis,
-            opts.comma_padding_backtrack,
-        )  # fmt: skip
-
-    def get_conds_with_caching(self, function, required_prompts, steps, caches, extra_network_data, hires_steps=None):
-        """``function``'s conds, or those of the first cache that was filled for the same question."""
-        old = shared.opts.use_old_scheduling
+    def _encode_once(self, encode, texts, caches, networks, first_steps: int, second_steps: int | None = None):
+        """What ``encode`` makes of the texts; taken from a cache whose (question, answer) is about the same."""
+        opts, old = shared.opts, shared.opts.use_old_scheduling
         if old:
-            schedules = [
-                prompt_parser.get_learned_conditioning_prompt_schedules(required_prompts, steps, hires_steps, x)
-                for x in (False, True)
-            ]
-            if schedules[0] != schedules[1]:
-                self.extra_generation_params["Old prompt editing timelines"] = True
-        asked = self.cached_params(required_prompts, steps, extra_network_data, hires_steps, old)
-        for cache in caches:
-            if cache[0] is not None and cache[0] == asked:
-                return cache[1]
-        with devices.autocast():
-            conds = function(shared.sd_model, required_prompts, steps, hires_steps, old)
-        caches[0][:] = [asked, conds]
-        return conds
+            timelines = (
+                prompt_parser.get_learned_conditioning_prompt_schedules(texts, first_steps, second_steps, kind)
+                for kind in (False, True)
+            )
+            if next(timelines) != next(timelines):
+                self.extra_generation_params.update({"Old prompt editing timelines": True})
+        question = (
+            [*texts], first_steps, second_steps, old, opts.CLIP_stop_at_last_layers, opts.emphasis,
+            opts.comma_padding_backtrack, shared.sd_model.sd_checkpoint_info, networks, self.width, self.height,
+        )  # fmt: skip
+        answer = next((known for asked, known in caches if asked == question), None)
+        if answer is None:
+            with devices.autocast():
+                answer = encode(shared.sd_model, texts, first_steps, second_steps, old)
+            caches[0][:] = question, answer
+        return answer
+
+    def _encoded(self, prefix: str, caches, width: int, height: int, *steps: int | None):
+        """(cond, uncond) of this batch's prompts; those of the second pass have the prefix ``hr_``.
+
+        ``caches`` are the lists of caches of the two; ``steps`` the calls of the denoiser in the first pass and, if
+        there is one, in the second.
+        """
+        conds = []
+        for name, encode, known in zip(
+            ("negative_prompts", "prompts"),
+            (prompt_parser.get_learned_conditioning, prompt_parser.get_multicond_learned_conditioning),
+            reversed(caches),
+            strict=True,
+        ):
+            texts = prompt_parser.SdConditioning(
+                getattr(self, prefix + name), is_negative_prompt=name != "prompts", width=width, height=height
+            )
+            networks = getattr(self, f"{prefix}extra_network_data")
+            conds.append(self._encode_once(encode, texts, known, networks, *steps))
+        return conds[1], conds[0]
 
     def setup_conds(self) -> None:
         """Encode the prompts of this batch."""
-        size = {"width": self.width, "height": self.height}
-        prompts = prompt_parser.SdConditioning(self.prompts, **size)
-        negative = prompt_parser.SdConditioning(self.negative_prompts, is_negative_prompt=True, **size)
-        config = sd_samplers.find_sampler_config(self.sampler_name)
-        total = config.total_steps(self.steps) if config else self.steps
-        self.step_multiplier = total // self.steps
-        self.firstpass_steps = total
-        single, several = prompt_parser.get_learned_conditioning, prompt_parser.get_multicond_learned_conditioning
-        data = self.extra_network_data
-        self.uc = self.get_conds_with_caching(single, negative, total, [self.cached_uc], data)
-        self.c = self.get_conds_with_caching(several, prompts, total, [self.cached_c], data)
+        self.firstpass_steps = sd_samplers.calls_of_denoiser(self.sampler_name, self.steps)
+        self.step_multiplier = self.firstpass_steps // self.steps
+        caches = [self.cached_c], [self.cached_uc]
+        self.c, self.uc = self._encoded("", caches, self.width, self.height, self.firstpass_steps)
 
     def get_conds(self):
         """(cond, uncond) of the pass that is running."""
@@ -260,10 +237,19 @@ class StableDiffusionProcessing:
 
     def parse_extra_network_prompts(self) -> None:
         """Take the mentions of extra networks out of this batch's prompts."""
-        self.prompts, self.extra_network_data = extra_networks.parse_prompts(self.prompts)
+        texts, mentioned = extra_networks.parse_prompts(self.prompts)
+        self.prompts, self.extra_network_data = texts, mentioned
+
+    def activate_extra_networks(self, mentioned) -> None:
+        """Switch on the extra networks that prompts mention."""
+        if self.disable_extra_networks:
+            return
+        with devices.autocast():
+            extra_networks.activate(self, mentioned)
 
     def save_samples(self) -> bool:
         """True if the pictures are to be written to disk."""
         whole = not (shared.state.interrupted or shared.state.skipped)
-        wanted = shared.opts.samples_save and not self.do_not_save_samples
-        return wanted and (whole or shared.opts.save_incomplete_images)
+        if self.do_not_save_samples or not shared.opts.samples_save:
+            return False
+        return whole or shared.opts.save_incomplete_images

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from modules import devices, images, masking, rng, scripts, sd_samplers, shared
+from modules import devices, images, masking, rng, sd_samplers, shared
 from modules.processing_base import StableDiffusionProcessing, latent_size
 from modules.processing_txt2img import from_image
+from modules.script_base import blend, call_hook
 from modules.sd_samplers_common import images_tensor_to_samples
+
+# what is put under the mask, and its name in the infotext; 1 leaves the picture
+_MASKED_CONTENT = {0: "fill", 2: "latent noise", 3: "latent nothing"}
 
 
 @dataclass(repr=False)
@@ -37,12 +41,8 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
     latent_mask: Image.Image = None
     force_task_id: str = None
 
-    image_mask: Any = field(default=None, init=False)
-    nmask: torch.Tensor = field(default=None, init=False)
-    image_conditioning: torch.Tensor = field(default=None, init=False)
-    init_img_hash: str = field(default=None, init=False)
-    mask_for_overlay: Image.Image = field(default=None, init=False)
-    init_latent: torch.Tensor = field(default=None, init=False)
+    # what the host fills in while it works; no part of a request
+    image_mask = mask_for_overlay = nmask = init_latent = image_conditioning = init_img_hash = None
 
     def __post_init__(self):
         super().__post_init__()
@@ -63,12 +63,11 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
         """(mask at the size worked at, crop region); fills ``mask_for_overlay`` and ``paste_to``."""
         noted = self.extra_generation_params
         mask = masking.create_binary_mask(self.image_mask, round=self.mask_round)
-        if self.inpainting_mask_invert:
-            mask = ImageOps.invert(mask)
-            noted["Mask mode"] = "Inpaint not masked"
-        if self.mask_blur_x > 0 or self.mask_blur_y > 0:
-            mask = masking.blur(mask, self.mask_blur_x, self.mask_blur_y)
+        if bool(self.inpainting_mask_invert):
+            mask, noted["Mask mode"] = ImageOps.invert(mask), "Inpaint not masked"
+        if max(self.mask_blur_x, self.mask_blur_y) > 0:
             noted["Mask blur"] = self.mask_blur
+            mask = masking.blur(mask, self.mask_blur_x, self.mask_blur_y)
         if not self.inpaint_full_res:
             mask = images.resize_image(self.resize_mode, mask, self.width, self.height)
             doubled = np.clip(np.asarray(mask, dtype=np.float32) * 2, 0, 255).astype(np.uint8)
@@ -89,9 +88,10 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
 
     def _prepare_image(self, image: Image.Image, mask, region) -> Image.Image:
         """One input picture at the size worked at; its overlay is kept."""
+        size = self.width, self.height
         image = images.flatten(image, shared.opts.img2img_background_color)
         if region is None and self.resize_mode != 3:
-            image = images.resize_image(self.resize_mode, image, self.width, self.height)
+            image = images.resize_image(self.resize_mode, image, *size)
         if mask is not None:
             if self.mask_for_overlay.size != image.size:
                 self.mask_for_overlay = images.resize_image(self.resize_mode, self.mask_for_overlay, *image.size)
@@ -100,17 +100,15 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
             kept.paste(image.convert("RGBA").convert("RGBa"), mask=outside)
             self.overlay_images.append(kept.convert("RGBA"))
         if region is not None:
-            image = images.resize_image(2, image.crop(region), self.width, self.height)
-        if mask is not None and self.inpainting_fill != 1:
-            image = masking.fill(image, self.latent_mask if self.latent_mask is not None else mask)
-            if self.inpainting_fill == 0:
-                self.extra_generation_params["Masked content"] = "fill"
-        return image
+            image = images.resize_image(2, image.crop(region), *size)
+        if mask is None or self.inpainting_fill == 1:
+            return image
+        return masking.fill(image, self.latent_mask if self.latent_mask is not None else mask)
 
     def init(self, all_prompts, all_seeds, all_subseeds) -> None:
-        self.extra_generation_params["Denoising strength"] = self.denoising_strength
+        self.extra_generation_params.update({"Denoising strength": self.denoising_strength})
         self.image_cfg_scale = None  # only InstructPix2Pix checkpoints have one
-        self.sampler = sd_samplers.create_sampler(self.sampler_name, self.sd_model)
+        self.sampler = sd_samplers.create_sampler(self.sampler_name, model=self.sd_model)
         mask = region = None
         if self.image_mask is not None:
             mask, region = self._prepare_mask()
@@ -128,8 +126,7 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
             raise RuntimeError(f"bad number of images passed: {len(prepared)}; expecting {self.batch_size} or less")
         if len(prepared) == 1:
             prepared *= self.batch_size
-            if self.overlay_images is not None:
-                self.overlay_images = self.overlay_images * self.batch_size
+            self.overlay_images = self.overlay_images and [*self.overlay_images] * self.batch_size
         else:
             self.batch_size = len(prepared)
         batch = torch.stack(prepared).to(devices.device, dtype=devices.dtype_vae)
@@ -152,37 +149,26 @@ class StableDiffusionProcessingImg2Img(StableDiffusionProcessing):
             small = np.around(small)
         nmask = torch.from_numpy(small).expand(channels, -1, -1).to(devices.device, devices.dtype)
         self.mask, self.nmask = 1.0 - nmask, nmask
-        if self.inpainting_fill == 2:
-            noise = rng.ImageRNG(self.init_latent.shape[1:], all_seeds[: self.init_latent.shape[0]]).next()
-            self.init_latent = self.init_latent * self.mask + noise * self.nmask
-            self.extra_generation_params["Masked content"] = "latent noise"
-        elif self.inpainting_fill == 3:
-            self.init_latent = self.init_latent * self.mask
-            self.extra_generation_params["Masked content"] = "latent nothing"
+        content = _MASKED_CONTENT.get(self.inpainting_fill)
+        if content is not None:
+            self.extra_generation_params["Masked content"] = content
+        if content in ("latent noise", "latent nothing"):
+            kept = self.init_latent * self.mask
+            noise = rng.ImageRNG(kept.shape[1:], all_seeds[: len(kept)]).next() * nmask if "noise" in content else None
+            self.init_latent = kept if noise is None else kept + noise
 
     def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
         noise = self.rng.next()
-        if self.initial_noise_multiplier != 1.0:
-            self.extra_generation_params["Noise multiplier"] = self.initial_noise_multiplier
-            noise *= self.initial_noise_multiplier
-        if self.scripts is not None:
-            self.scripts.process_before_every_sampling(
-                p=self, x=self.init_latent, noise=noise, c=conditioning, uc=unconditional_conditioning
-            )
+        strength = self.initial_noise_multiplier
+        if strength != 1:
+            self.extra_generation_params.update({"Noise multiplier": strength})
+            noise *= strength
+        conds = {"c": conditioning, "uc": unconditional_conditioning}
+        call_hook(self, "process_before_every_sampling", x=self.init_latent, noise=noise, **conds)
         samples = self.sampler.sample_img2img(
-            self,
-            self.init_latent,
-            noise,
-            conditioning,
-            unconditional_conditioning,
-            image_conditioning=self.image_conditioning,
+            self, self.init_latent, noise, *conds.values(), image_conditioning=self.image_conditioning
         )
         if self.mask is not None:
-            blended = samples * self.nmask + self.init_latent * self.mask
-            if self.scripts is not None:
-                args = scripts.MaskBlendArgs(samples, self.nmask, self.init_latent, self.mask, blended)
-                self.scripts.on_mask_blend(self, args)
-                blended = args.blended_latent
-            samples = blended
+            samples = blend(self, samples, self.mask, self.nmask, self.init_latent)
         devices.torch_gc()
         return samples

@@ -33,58 +33,52 @@ def create_infotext(
     A value of ``p.extra_generation_params`` may be a list (one entry per picture of the request) or a function of this
     function's arguments, which answers the text or None.
     """
-    opts = shared.opts
+    if index is None:
+        index = iteration * p.batch_size + position_in_batch
+    negatives = p.all_negative_prompts if all_negative_prompts is None else all_negative_prompts
     if use_main_prompt:
-        index = 0
-    elif index is None:
-        index = position_in_batch + iteration * p.batch_size
-    if all_negative_prompts is None:
-        all_negative_prompts = p.all_negative_prompts
-    prompt_text = p.main_prompt if use_main_prompt else all_prompts[index]
-    negative_prompt = p.main_negative_prompt if use_main_prompt else all_negative_prompts[index]
-    seeds, subseeds = (p.all_seeds, p.all_subseeds) if use_main_prompt else (all_seeds, all_subseeds)
-    delta = opts.eta_noise_seed_delta
-    uses_delta = delta != 0 and sd_samplers_common.is_sampler_using_eta_noise_seed_delta(p)
-    resized = p.seed_resize_from_w > 0 and p.seed_resize_from_h > 0
-    clip_skip = getattr(p, "clip_skip", opts.CLIP_stop_at_last_layers)
-
-    params = {
-        "Steps": p.steps,
-        "Sampler": p.sampler_name,
-        "Schedule type": p.scheduler,
-        "CFG scale": p.cfg_scale,
-        "Image CFG scale": getattr(p, "image_cfg_scale", None),
-        "Seed": seeds[index],
-        "Size": f"{p.width}x{p.height}",
-        "Model hash": p.sd_model_hash if opts.add_model_hash_to_info else None,
-        "Model": p.sd_model_name if opts.add_model_name_to_info else None,
-        "Variation seed": subseeds[index] if p.subseed_strength else None,
-        "Variation seed strength": p.subseed_strength or None,
-        "Seed resize from": f"{p.seed_resize_from_w}x{p.seed_resize_from_h}" if resized else None,
-        "Denoising strength": p.extra_generation_params.get("Denoising strength"),
-        "Clip skip": clip_skip if clip_skip > 1 else None,
-        "ENSD": delta if uses_delta else None,
-        "Init image hash": getattr(p, "init_img_hash", None),
-        "RNG": opts.randn_source if opts.randn_source != "GPU" else None,
-        **p.extra_generation_params,
-        "Version": program_version() if opts.add_version_to_infotext else None,
-        "User": p.user if getattr(opts, "add_user_name_to_info", False) else None,
-    }
+        index, seeds, subseeds, texts = 0, p.all_seeds, p.all_subseeds, (p.main_prompt, p.main_negative_prompt)
+    else:
+        seeds, subseeds, texts = all_seeds, all_subseeds, (all_prompts[index], negatives[index])
+    params = _facts(p, seeds[index], subseeds[index])
     known = {
         "p": p, "all_prompts": all_prompts, "all_seeds": all_seeds, "all_subseeds": all_subseeds, "comments": comments,
         "iteration": iteration, "position_in_batch": position_in_batch, "use_main_prompt": use_main_prompt,
-        "index": index, "all_negative_prompts": all_negative_prompts, "prompt_text": prompt_text,
-        "negative_prompt": negative_prompt, "generation_params": params,
+        "index": index, "all_negative_prompts": negatives, "prompt_text": texts[0], "negative_prompt": texts[1],
+        "generation_params": params,
     }  # fmt: skip
     for key, value in params.items():
         try:
             params[key] = _resolved(value, index, known)
         except Exception:  # noqa: BLE001  (the function may be an extension's)
-            errors.report(f'Error creating infotext for key "{key}"', exc_info=True)
+            errors.report(f'The value of "{key}" in the infotext could not be made', exc_info=True)
             params[key] = None
     listed = [k if k == v else f"{k}: {infotext_utils.quote(v)}" for k, v in params.items() if v is not None]
-    negative = f"\nNegative prompt: {negative_prompt}" if negative_prompt else ""
-    return f"{prompt_text}{negative}\n{', '.join(listed)}".strip()
+    negative = f"\nNegative prompt: {texts[1]}" if texts[1] else ""
+    return f"{texts[0]}{negative}\n{', '.join(listed)}".strip()
+
+
+def _facts(p, seed: int, subseed: int) -> dict:
+    """Labels and values of the infotext in their order; a value of None is left out."""
+    opts, noted = shared.opts, p.extra_generation_params
+    ensd = opts.eta_noise_seed_delta
+    strength = p.subseed_strength or None
+    last_layers = getattr(p, "clip_skip", opts.CLIP_stop_at_last_layers)
+    pairs = [
+        ("Steps", p.steps), ("Sampler", p.sampler_name), ("Schedule type", p.scheduler), ("CFG scale", p.cfg_scale),
+        ("Image CFG scale", getattr(p, "image_cfg_scale", None)), ("Seed", seed), ("Size", f"{p.width}x{p.height}"),
+        ("Model hash", (opts.add_model_hash_to_info and p.sd_model_hash) or None),
+        ("Model", (opts.add_model_name_to_info and p.sd_model_name) or None),
+        ("Variation seed", strength and subseed), ("Variation seed strength", strength),
+        ("Denoising strength", noted.get("Denoising strength")),
+        ("Clip skip", last_layers if last_layers > 1 else None),
+        ("ENSD", ensd if ensd and sd_samplers_common.is_sampler_using_eta_noise_seed_delta(p) else None),
+        ("Init image hash", getattr(p, "init_img_hash", None)),
+        ("RNG", {"GPU": None}.get(opts.randn_source, opts.randn_source)),
+        *noted.items(),
+        ("Version", (opts.add_version_to_infotext and program_version()) or None),
+    ]  # fmt: skip
+    return dict(pairs)
 
 
 def _resolved(value, index: int, known: dict):
@@ -103,7 +97,7 @@ _SAME = (
     "sd_model_name", "sd_model_hash", "sd_vae_name", "sd_vae_hash", "seed_resize_from_w", "seed_resize_from_h",
     "extra_generation_params", "styles", "token_merging_ratio", "token_merging_ratio_hr", "eta", "ddim_discretize",
     "s_churn", "s_tmin", "s_tmax", "s_noise", "s_min_uncond", "sampler_noise_scheduler_override",
-    "is_using_inpainting_conditioning",
+    "is_using_inpainting_conditioning", "image_cfg_scale", "denoising_strength",
 )  # fmt: skip
 _JSON = (
     "prompt", "all_prompts", "negative_prompt", "all_negative_prompts", "seed", "all_seeds", "subseed", "all_subseeds",
@@ -114,10 +108,6 @@ _JSON = (
 )  # fmt: skip
 
 
-def _first(value):
-    return value[0] if isinstance(value, list) else value
-
-
 class Processed:
     """The result of a request."""
 
@@ -125,26 +115,22 @@ class Processed:
         self, p, images_list, seed=-1, info="", subseed=None, all_prompts=None, all_negative_prompts=None,
         all_seeds=None, all_subseeds=None, index_of_first_image=0, infotexts=None, comments="",
     ):  # fmt: skip
-        for name in _SAME:
-            setattr(self, name, getattr(p, name))
-        self.images = images_list
-        self.info = info
-        self.comments = "".join(f"{comment}\n" for comment in p.comments)
-        self.prompt, self.negative_prompt = _first(p.prompt), _first(p.negative_prompt)
-        self.seed = int(_first(seed)) if seed is not None else -1
-        self.subseed = int(_first(subseed)) if subseed is not None else -1
-        self.image_cfg_scale = getattr(p, "image_cfg_scale", None)
-        self.denoising_strength = getattr(p, "denoising_strength", None)
-        self.face_restoration_model = None
-        self.index_of_first_image = index_of_first_image
-        self.job_timestamp = shared.state.job_timestamp
-        self.clip_skip = shared.opts.CLIP_stop_at_last_layers
-        self.all_prompts = all_prompts or p.all_prompts or [self.prompt]
-        self.all_negative_prompts = all_negative_prompts or p.all_negative_prompts or [self.negative_prompt]
-        self.all_seeds = all_seeds or p.all_seeds or [self.seed]
-        self.all_subseeds = all_subseeds or p.all_subseeds or [self.subseed]
-        self.infotexts = infotexts or [info] * len(images_list)
-        self.version = program_version()
+        vars(self).update((name, getattr(p, name, None)) for name in _SAME)
+        self.images, self.info, self.index_of_first_image = images_list, info, index_of_first_image
+        self.infotexts = infotexts or [info for _ in images_list]
+        self.comments = "".join(f"{text}\n" for text in p.comments)
+        self.version, self.job_timestamp = program_version(), shared.state.job_timestamp
+        self.clip_skip, self.face_restoration_model = shared.opts.CLIP_stop_at_last_layers, None
+        given = {
+            "prompt": (p.prompt, all_prompts), "negative_prompt": (p.negative_prompt, all_negative_prompts),
+            "seed": (-1 if seed is None else seed, all_seeds),
+            "subseed": (-1 if subseed is None else subseed, all_subseeds),
+        }  # fmt: skip
+        for name, (value, listed) in given.items():
+            one = value[0] if isinstance(value, list) else value
+            one = int(one) if name.endswith("seed") else one
+            setattr(self, name, one)
+            setattr(self, f"all_{name}s", listed or getattr(p, f"all_{name}s") or [one])
 
     def js(self) -> str:
         """The ``info`` of the API; what JSON cannot hold becomes null."""
@@ -164,10 +150,6 @@ class Processed:
             iteration=index // self.batch_size,
         )
 
-    def get_token_merging_ratio(self, for_hr: bool = False) -> float:
-        """Token merging is not part of this host."""
-        return self.token_merging_ratio_hr if for_hr else self.token_merging_ratio
-
 
 class DecodedSamples(list):
     """Decoded pictures, (3, h, w) in -1..1 each."""
@@ -177,12 +159,12 @@ class DecodedSamples(list):
 
 def decode_latent_batch(model, batch, target_device=None, check_for_nans=False) -> DecodedSamples:
     """Latents to pictures, one by one (the autoencoder needs much memory)."""
-    if check_for_nans:
-        devices.test_for_nans(batch, "unet")
-    samples = DecodedSamples()
-    for latent in batch:
-        picture = sd_samplers_common.decode_first_stage(model, latent[None])[0]
+
+    def checked(x, where: str):
         if check_for_nans:
-            devices.test_for_nans(picture, "vae")
-        samples.append(picture if target_device is None else picture.to(target_device))
-    return samples
+            devices.test_for_nans(x, where)
+        return x
+
+    decode = sd_samplers_common.decode_first_stage
+    pictures = (checked(decode(model, latent[None])[0], "vae") for latent in checked(batch, "unet"))
+    return DecodedSamples(x if target_device is None else x.to(target_device) for x in pictures)

@@ -26,15 +26,15 @@ RESULTS_KEPT = 2
 def start_task(id_task: str | None) -> None:
     global current_task  # noqa: PLW0603 - A1111's name, read by the API
     current_task = id_task
-    pending_tasks.pop(id_task, None)
+    if id_task in pending_tasks:
+        del pending_tasks[id_task]
 
 
 def finish_task(id_task: str | None) -> None:
     global current_task  # noqa: PLW0603
     if current_task == id_task:
         current_task = None
-    finished_tasks.append(id_task)
-    del finished_tasks[:-FINISHED_KEPT]
+    finished_tasks[:] = [*finished_tasks, id_task][-FINISHED_KEPT:]
 
 
 def create_task_id(task_type: str) -> str:
@@ -44,12 +44,11 @@ def create_task_id(task_type: str) -> str:
 
 
 def record_results(id_task: str | None, res: Any) -> None:
-    recorded_results.append((id_task, res))
-    del recorded_results[:-RESULTS_KEPT]
+    recorded_results[:] = [*recorded_results, (id_task, res)][-RESULTS_KEPT:]
 
 
 def add_task_to_queue(id_job: str) -> None:
-    pending_tasks[id_job] = time.time()
+    pending_tasks.update({id_job: time.time()})
 
 
 class PendingTasksResponse(BaseModel):
@@ -75,8 +74,8 @@ class ProgressResponse(BaseModel):
 
 
 def setup_progress_api(app) -> None:
-    app.add_api_route("/internal/pending-tasks", get_pending_tasks, methods=["GET"])
-    app.add_api_route("/internal/progress", progressapi, methods=["POST"], response_model=ProgressResponse)
+    app.get("/internal/pending-tasks")(get_pending_tasks)
+    app.post("/internal/progress", response_model=ProgressResponse)(progressapi)
 
 
 def get_pending_tasks() -> PendingTasksResponse:
@@ -92,6 +91,18 @@ def fraction_done() -> float:
     return min((state.job_no + step) / state.job_count, 1.0)
 
 
+def new_preview(known: int) -> tuple[str | None, int]:
+    """(the live preview as a data URI, its number); (None, known) if there is none newer."""
+    state = shared.state
+    state.set_current_image()
+    picture, number = state.current_image, state.id_live_preview
+    if picture is None or number == known:
+        return None, known
+    kind, file = shared.opts.live_previews_image_format, io.BytesIO()
+    picture.save(file, format=kind)
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode('ascii')}", number
+
+
 def progressapi(req: ProgressRequest) -> ProgressResponse:
     known = {
         "active": req.id_task is not None and req.id_task == current_task,
@@ -102,16 +113,8 @@ def progressapi(req: ProgressRequest) -> ProgressResponse:
         return ProgressResponse(**known, id_live_preview=-1, textinfo="In queue" if known["queued"] else "Waiting...")
     done = fraction_done()
     elapsed = time.time() - shared.state.time_start
-    preview, number = None, req.id_live_preview
-    if shared.opts.live_previews_enable and req.live_preview:
-        shared.state.set_current_image()
-        image = shared.state.current_image
-        if image is not None and shared.state.id_live_preview != req.id_live_preview:
-            buffer = io.BytesIO()
-            kind = shared.opts.live_previews_image_format
-            image.save(buffer, format=kind)
-            preview = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-            number = shared.state.id_live_preview
+    wanted = req.live_preview and shared.opts.live_previews_enable
+    preview, number = new_preview(req.id_live_preview) if wanted else (None, req.id_live_preview)
     return ProgressResponse(
         **known,
         progress=done,
@@ -124,7 +127,7 @@ def progressapi(req: ProgressRequest) -> ProgressResponse:
 
 def restore_progress(id_task: str):
     """Wait for a task of an earlier page and give its result."""
-    while id_task == current_task or id_task in pending_tasks:
+    while id_task in (current_task, *pending_tasks):
         time.sleep(0.1)
     for known, result in recorded_results:
         if known == id_task:

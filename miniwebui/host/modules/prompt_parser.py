@@ -10,7 +10,7 @@ import torch
 
 from modules import prompt_schedule
 
-ScheduledPromptConditioning = namedtuple("ScheduledPromptConditioning", ["end_at_step", "cond"])
+ScheduledPromptConditioning = namedtuple("ScheduledPromptConditioning", "end_at_step cond")
 
 
 class SdConditioning(list):
@@ -38,17 +38,6 @@ class MulticondLearnedConditioning:
     def __init__(self, shape: tuple, batch: list[list[ComposableScheduledPromptConditioning]]):
         self.shape = shape
         self.batch = batch
-
-
-class DictWithShape(dict):
-    """A cond of several named tensors that answers ``shape`` like a tensor."""
-
-    def __init__(self, x, shape=None):
-        super().__init__(x)
-
-    @property
-    def shape(self):
-        return self["crossattn"].shape
 
 
 def get_learned_conditioning_prompt_schedules(

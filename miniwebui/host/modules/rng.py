@@ -53,7 +53,7 @@ def slerp(val: float, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
     """
     cosine = (low / low.norm(dim=1, keepdim=True) * (high / high.norm(dim=1, keepdim=True))).sum(1)
     if cosine.mean() > 0.9995:
-        return low * val + high * (1 - val)
+        return val * low + (1 - val) * high
     angle = torch.acos(cosine)
     whole = torch.sin(angle)
     near, far = torch.sin((1.0 - val) * angle) / whole, torch.sin(val * angle) / whole
@@ -64,54 +64,30 @@ class ImageRNG:
     """The noise of one batch: ``next()`` answers (images, channels, h, w), every image from its own generator."""
 
     def __init__(
-        self,
-        shape: Sequence[int],
-        seeds: Sequence[int],
-        subseeds: Sequence[int] | None = None,
-        subseed_strength: float = 0.0,
-        seed_resize_from_h: int = 0,
-        seed_resize_from_w: int = 0,
-    ):
-        self.shape = tuple(int(n) for n in shape)
-        self.seeds = seeds
-        self.subseeds = subseeds
-        self.subseed_strength = subseed_strength
-        self.seed_resize_from_h = seed_resize_from_h
-        self.seed_resize_from_w = seed_resize_from_w
-        self.generators = [create_generator(seed) for seed in seeds]
+        self, shape: Sequence[int], seeds: Sequence[int], subseeds: Sequence[int] | None = None,
+        subseed_strength: float = 0.0, seed_resize_from_h: int = 0, seed_resize_from_w: int = 0,
+    ):  # fmt: skip
+        # the last two are A1111's and mean nothing here
+        self.shape, self.seeds, self.subseeds = tuple(int(n) for n in shape), seeds, subseeds
+        self.variation = subseed_strength if subseeds is not None else 0.0
+        self.generators = list(map(create_generator, seeds))
         self.is_first = True
 
+    def _start(self, i: int) -> torch.Tensor:
+        """Image ``i``'s starting noise, mixed with that of its variation seed."""
+        other = None
+        if self.variation != 0:
+            other = randn(self.subseeds[i] if i < len(self.subseeds) else 0, self.shape)
+        own = randn(self.seeds[i], self.shape, self.generators[i])
+        return own if other is None else slerp(self.variation, own, other)
+
     def first(self) -> torch.Tensor:
-        """The starting noise: mixed with the variation seed, and resized where another size is asked for."""
-        drawn = (self.shape[0], int(self.seed_resize_from_h) // 8, int(self.seed_resize_from_w) // 8)
-        if self.seed_resize_from_h <= 0 or self.seed_resize_from_w <= 0:
-            drawn = self.shape
-        resized = drawn != self.shape
-        rows = []
-        for i, (seed, generator) in enumerate(zip(self.seeds, self.generators, strict=True)):
-            variation = None
-            if self.subseeds is not None and self.subseed_strength != 0:
-                variation = randn(self.subseeds[i] if i < len(self.subseeds) else 0, drawn)
-            noise = randn(seed, drawn, None if resized else generator)
-            if variation is not None:
-                noise = slerp(self.subseed_strength, noise, variation)
-            rows.append(self._centred(noise, randn(seed, self.shape, generator)) if resized else noise)
+        """The starting noise of every image."""
+        noise = torch.stack([self._start(i) for i in range(len(self.seeds))])
         delta = getattr(shared.opts, "eta_noise_seed_delta", 0) or 0
         if delta:
             self.generators = [create_generator(seed + delta) for seed in self.seeds]
-        return torch.stack(rows).to(devices.device)
-
-    @staticmethod
-    def _centred(patch: torch.Tensor, canvas: torch.Tensor) -> torch.Tensor:
-        """``patch`` laid over the middle of ``canvas``; whichever is larger is cropped around its own middle."""
-        spans = []
-        for outer, inner in zip(canvas.shape[1:], patch.shape[1:], strict=True):
-            start = (outer - inner) // 2
-            size = inner if start >= 0 else inner + 2 * start
-            spans.append((max(start, 0), max(-start, 0), size))
-        (y, from_y, h), (x, from_x, w) = spans
-        canvas[:, y : y + h, x : x + w] = patch[:, from_y : from_y + h, from_x : from_x + w]
-        return canvas
+        return noise.to(devices.device)
 
     def next(self) -> torch.Tensor:
         """The next noise of every image."""
@@ -121,8 +97,6 @@ class ImageRNG:
         return torch.stack([randn_without_seed(self.shape, g) for g in self.generators]).to(devices.device)
 
 
-devices.randn = randn
-devices.randn_local = randn_local
-devices.randn_like = randn_like
-devices.randn_without_seed = randn_without_seed
-devices.manual_seed = manual_seed
+# extensions look for these in `devices`
+for _function in (randn, randn_local, randn_like, randn_without_seed, manual_seed):
+    setattr(devices, _function.__name__, _function)

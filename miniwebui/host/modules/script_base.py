@@ -9,18 +9,21 @@ from typing import Any
 AlwaysVisible = object()
 
 
+@dataclass
 class MaskBlendArgs:
     """One blend of the original latent outside the inpaint mask; the final one has no denoiser."""
 
-    def __init__(self, current_latent, nmask, init_latent, mask, blended_latent, denoiser=None, sigma=None):
-        self.current_latent = current_latent
-        self.nmask = nmask
-        self.init_latent = init_latent
-        self.mask = mask
-        self.blended_latent = blended_latent
-        self.denoiser = denoiser
-        self.is_final_blend = denoiser is None
-        self.sigma = sigma
+    current_latent: Any
+    nmask: Any
+    init_latent: Any
+    mask: Any
+    blended_latent: Any
+    denoiser: Any = None
+    sigma: Any = None
+
+    @property
+    def is_final_blend(self) -> bool:
+        return self.denoiser is None
 
 
 @dataclass
@@ -50,27 +53,54 @@ class OnComponent:
     component: Any
 
 
-class Script:
-    """A script of the page. Hooks do nothing by default; the runner calls only those a subclass defines."""
+def call_hook(p, hook: str, *args, **kwargs) -> None:
+    """Call a hook of the scripts of a request; a request without scripts calls nothing."""
+    if p.scripts is not None:
+        getattr(p.scripts, hook)(p, *args, **kwargs)
 
-    name = None
-    section = None
-    filename = None
-    args_from = None
-    args_to = None
-    alwayson = False
-    is_txt2img = False
-    is_img2img = False
-    tabname = None
-    group = None
+
+def blend(p, latent, mask, nmask, original, denoiser=None, sigma=None):
+    """The latent where ``nmask`` is 1 and the original one where ``mask`` is 1; scripts may change it."""
+    args = MaskBlendArgs(latent, nmask, original, mask, latent * nmask + original * mask, denoiser, sigma)
+    call_hook(p, "on_mask_blend", args)
+    return args.blended_latent
+
+
+# Hooks of a generation in the order they come in: name -> what the runner hands on before the script's own arguments.
+# All take keyword arguments too.
+HOOKS = {
+    "setup": "p",
+    "before_process": "p",
+    "process": "p",
+    "before_process_batch": "p",
+    "after_extra_networks_activate": "p",
+    "process_batch": "p",
+    "process_before_every_sampling": "p",
+    "on_mask_blend": "p, a MaskBlendArgs",
+    "before_hr": "p",
+    "post_sample": "p, a PostSampleArgs",
+    "postprocess_batch": "p",
+    "postprocess_batch_list": "p, a PostprocessBatchListArgs",
+    "postprocess_image": "p, a PostprocessImageArgs",
+    "postprocess_maskoverlay": "p, a PostProcessMaskOverlayArgs",
+    "postprocess_image_after_composite": "p, a PostprocessImageArgs",
+    "postprocess": "p, the Processed",
+}
+COMPONENT_HOOKS = ("before_component", "after_component")
+
+
+class Script:
+    """A script of the page. Hooks do nothing by default; the runner calls only those a subclass defines.
+
+    The hooks are methods of the names in HOOKS and COMPONENT_HOOKS; the latter get a component and the keyword
+    arguments it was made with.
+    """
+
+    name = section = filename = tabname = group = api_info = controls = None
+    args_from = args_to = infotext_fields = paste_field_names = None
+    alwayson = is_txt2img = is_img2img = setup_for_ui_only = False
+    on_before_component_elem_id = on_after_component_elem_id = None
     create_group = True
-    infotext_fields = None
-    paste_field_names = None
-    api_info = None
-    on_before_component_elem_id = None
-    on_after_component_elem_id = None
-    setup_for_ui_only = False
-    controls = None
 
     def title(self) -> str:
         """The name in the page and, in lower case, in the API."""
@@ -86,67 +116,16 @@ class Script:
     def run(self, p, *args):
         """Called instead of process_images when the script is chosen in the list."""
 
-    def setup(self, p, *args):
-        """When the processing object is made."""
-
-    def before_process(self, p, *args):
-        """Before settings are overridden and seeds and prompts are expanded."""
-
-    def process(self, p, *args):
-        """Before the first batch."""
-
-    def before_process_batch(self, p, *args, **kwargs):
-        """Before the batch's extra networks are parsed from its prompts."""
-
-    def after_extra_networks_activate(self, p, *args, **kwargs):
-        """After the batch's extra networks came on."""
-
-    def process_before_every_sampling(self, p, *args, **kwargs):
-        """Before each sampling, the hires pass included."""
-
-    def process_batch(self, p, *args, **kwargs):
-        """Before the batch's conditions are computed."""
-
-    def postprocess_batch(self, p, *args, **kwargs):
-        """After the batch's images are decoded."""
-
-    def postprocess_batch_list(self, p, pp: PostprocessBatchListArgs, *args, **kwargs):
-        """As postprocess_batch, with a list that may be changed."""
-
-    def on_mask_blend(self, p, mba: MaskBlendArgs, *args):
-        """At each blend of inpainting."""
-
-    def post_sample(self, p, ps: PostSampleArgs, *args):
-        """After sampling, before the decoder."""
-
-    def postprocess_image(self, p, pp: PostprocessImageArgs, *args):
-        """For each image, before inpaint's composite."""
-
-    def postprocess_maskoverlay(self, p, ppmo: PostProcessMaskOverlayArgs, *args):
-        """For each image, before the overlay is put on."""
-
-    def postprocess_image_after_composite(self, p, pp: PostprocessImageArgs, *args):
-        """For each image, after inpaint's composite."""
-
-    def postprocess(self, p, processed, *args):
-        """At the end."""
-
-    def before_hr(self, p, *args):
-        """Before the hires pass."""
-
-    def before_component(self, component, **kwargs):
-        """Before any component of the page is made."""
-
-    def after_component(self, component, **kwargs):
-        """After any component of the page is made."""
-
     def on_before_component(self, callback, *, elem_id: str) -> None:
         """Call `callback(OnComponent)` before the component with this id is made."""
-        self.on_before_component_elem_id = [*(self.on_before_component_elem_id or []), (elem_id, callback)]
+        self._want("on_before_component_elem_id", elem_id, callback)
 
     def on_after_component(self, callback, *, elem_id: str) -> None:
         """Call `callback(OnComponent)` after the component with this id is made."""
-        self.on_after_component_elem_id = [*(self.on_after_component_elem_id or []), (elem_id, callback)]
+        self._want("on_after_component_elem_id", elem_id, callback)
+
+    def _want(self, where: str, elem_id: str, callback) -> None:
+        setattr(self, where, [*(getattr(self, where) or []), (elem_id, callback)])
 
     def describe(self) -> str:
         return ""
@@ -159,6 +138,14 @@ class Script:
         """An id for a component: script_{tab}_{title}_{item}."""
         title = re.sub("[^a-z_0-9]", "", re.sub(r"\s", "_", self.title().lower()))
         return f"script_{self._tab_prefix()}{title}_{item_id}"
+
+
+def _no_hook(self, *args, **kwargs) -> None:
+    """Does nothing."""
+
+
+for _name in (*HOOKS, *COMPONENT_HOOKS):
+    setattr(Script, _name, _no_hook)
 
 
 class ScriptBuiltinUI(Script):

@@ -115,8 +115,8 @@ def add_callback(
         while frame.f_back is not None and frame.f_code.co_filename == __file__:
             frame = frame.f_back
         filename = frame.f_code.co_filename
-    extension = extensions.find_extension(filename)
-    parts = [extension.canonical_name if extension else "base", os.path.basename(filename), category]
+    owner = extensions.find_extension(filename)
+    parts = [owner.canonical_name if owner else "base", os.path.basename(filename), category]
     base = "/".join(parts + ([name] if name else []))
     taken = {x.name for x in callbacks}
     unique, number = base, 1
@@ -130,12 +130,11 @@ def sort_callbacks(category: str, callbacks: list[ScriptCallback], *, enable_use
     """Order by the wishes of the extensions' metadata.ini, then by the user's list of favourites."""
     by_name = {x.name: x for x in callbacks}
     after: dict[str, list[str]] = {name: [] for name in by_name}
-    for extension in extensions.extensions:
-        for wish in extension.metadata.list_callback_order_instructions():
-            if wish.name in by_name:
-                after[wish.name] += [x for x in wish.after if x in by_name]
-                for other in wish.before:
-                    after.get(other, []).append(wish.name)
+    wishes = (w for x in extensions.extensions for w in x.metadata.list_callback_order_instructions())
+    for wish in (w for w in wishes if w.name in by_name):
+        after[wish.name] += [x for x in wish.after if x in by_name]
+        for other in wish.before:
+            after.get(other, []).append(wish.name)
     result = [by_name[x] for x in util.topological_sort(after)]
     if enable_user_sort:
         favourites = getattr(shared.opts, f"prioritized_callbacks_{category}", [])

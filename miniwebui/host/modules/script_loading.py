@@ -27,8 +27,6 @@ def preload_extensions(folders: list[str], parser) -> None:
         if not os.path.isfile(path):
             continue
         try:
-            module = load_module(path)
-            if hasattr(module, "preload"):
-                module.preload(parser)
+            getattr(load_module(path), "preload", lambda _: None)(parser)
         except Exception:  # noqa: BLE001 - one extension must not stop the host
             errors.report(f"Error running preload() for {path}", exc_info=True)

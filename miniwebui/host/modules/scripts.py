@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import gradio as gr
 
-from modules import errors, extensions, paths, script_callbacks, script_loading, shared, timer, util
+from modules import errors, extensions, paths, script_callbacks, script_loading, timer, util
 from modules.script_base import (
+    COMPONENT_HOOKS,
+    HOOKS,
     AlwaysVisible,
     MaskBlendArgs,  # noqa: F401
     OnComponent,
@@ -24,12 +26,12 @@ from modules.script_base import (
 )
 from modules.scripts_files import ScriptFile, list_folder
 
-current_basedir = paths.script_path
+_folder = paths.script_path
 
 
 def basedir() -> str:
     """Folder of the extension whose script is being loaded."""
-    return current_basedir
+    return _folder
 
 
 class ScriptClassData(NamedTuple):
@@ -75,23 +77,23 @@ def list_files_with_name(filename: str) -> list[str]:
 @contextmanager
 def _on_path(folder: str):
     """Put an extension's root on sys.path while its script loads; the scripts it imports stay imported."""
-    global current_basedir  # noqa: PLW0603 - A1111's basedir() has no other way to know
+    global _folder  # noqa: PLW0603 - A1111's basedir() has no other way to know
     saved = list(sys.path)
     if folder != paths.script_path:
         sys.path.insert(0, folder)
-    current_basedir = folder
+    _folder = folder
     try:
         yield
     finally:
         sys.path[:] = saved
-        current_basedir = paths.script_path
+        _folder = paths.script_path
 
 
 def load_scripts() -> None:
     """Load every script; one that fails is reported and left out."""
-    global scripts_txt2img, scripts_img2img  # noqa: PLW0603 - the module's public names
-    scripts_data.clear()
-    script_callbacks.clear_callbacks()
+    global scripts_txt2img, scripts_img2img
+    for forget in (scripts_data.clear, script_callbacks.clear_callbacks):
+        forget()
     own = list_scripts(os.path.join("modules", "processing_scripts"), ".py", include_extensions=False)
     for file in list_scripts("scripts", ".py") + own:
         try:
@@ -103,8 +105,7 @@ def load_scripts() -> None:
         except Exception:  # noqa: BLE001 - one script must not stop the host
             errors.report(f"Error loading script: {file.filename}", exc_info=True)
         timer.startup_timer.record(file.filename)
-    scripts_txt2img = ScriptRunner()
-    scripts_img2img = ScriptRunner()
+    scripts_txt2img, scripts_img2img = ScriptRunner(), ScriptRunner()
 
 
 def wrap_call(func, filename: str, funcname: str, *args, default=None, **kwargs):
@@ -112,7 +113,7 @@ def wrap_call(func, filename: str, funcname: str, *args, default=None, **kwargs)
     try:
         return func(*args, **kwargs)
     except Exception:  # noqa: BLE001 - one script must not stop the host
-        errors.report(f"Error calling: {filename}/{funcname}", exc_info=True)
+        errors.report(f"{funcname} of {filename} failed", exc_info=True)
     return default
 
 
@@ -128,20 +129,19 @@ class ScriptRunner:
         self.infotext_fields: list = []
         self.paste_field_names: list[str] = []
         self.inputs: list = [None]
-        self.on_before_component_elem_id: dict[str, list] = {}
-        self.on_after_component_elem_id: dict[str, list] = {}
+        # when -> id of a component -> (callback, script)
+        self.component_callbacks: dict[str, dict[str, list]] = {"before": {}, "after": {}}
 
     def initialize_scripts(self, is_img2img: bool) -> None:
         """Make one object of every script class for this tab."""
+        tabs = ("txt2img", "img2img")
         for group in (self.scripts, self.alwayson_scripts, self.selectable_scripts):
             group.clear()
         for data in scripts_data:
             try:
                 script = data.script_class()
-                script.filename = data.path
-                script.is_txt2img = not is_img2img
-                script.is_img2img = is_img2img
-                script.tabname = "img2img" if is_img2img else "txt2img"
+                script.filename, script.tabname = data.path, tabs[is_img2img]
+                script.is_txt2img, script.is_img2img = (tab == script.tabname for tab in tabs)
                 visibility = script.show(is_img2img)
             except Exception:  # noqa: BLE001 - one script must not stop the host
                 errors.report(f"Error # failed to initialize Script {data.module}: ", exc_info=True)
@@ -150,19 +150,16 @@ class ScriptRunner:
                 script.alwayson = visibility is AlwaysVisible
                 self.scripts.append(script)
                 (self.alwayson_scripts if script.alwayson else self.selectable_scripts).append(script)
-        self.apply_on_before_component_callbacks()
+        self.take_component_callbacks()
 
-    def apply_on_before_component_callbacks(self) -> None:
+    def take_component_callbacks(self) -> None:
         """Take over what the scripts asked for with on_before_component and on_after_component."""
         for script in self.scripts:
-            for wanted, known in (
-                (script.on_before_component_elem_id, self.on_before_component_elem_id),
-                (script.on_after_component_elem_id, self.on_after_component_elem_id),
-            ):
-                for elem_id, callback in wanted or []:
+            for when, known in self.component_callbacks.items():
+                wanted = f"on_{when}_component_elem_id"
+                for elem_id, callback in getattr(script, wanted) or []:
                     known.setdefault(elem_id, []).append((callback, script))
-                if wanted:
-                    wanted.clear()
+                setattr(script, wanted, None)
 
     def create_script_ui(self, script: Script) -> None:
         """Make a script's components and note which arguments are its own."""
@@ -170,19 +167,19 @@ class ScriptRunner:
         try:
             self._create_script_ui(script)
         except Exception:  # noqa: BLE001 - one script must not stop the host
-            errors.report(f"Error creating UI for {script.name}: ", exc_info=True)
+            errors.report(f"The components of the script {script.filename} could not be made", exc_info=True)
 
     def _create_script_ui(self, script: Script) -> None:
         from modules.api import models
 
-        controls = wrap_call(script.ui, script.filename, "ui", script.is_img2img)
-        script.controls = controls
-        if controls is None:
+        made = wrap_call(script.ui, script.filename, "ui", script.is_img2img)
+        script.controls = made
+        if made is None:
             return
-        controls = list(controls)
-        script.name = wrap_call(script.title, script.filename, "title", default=script.filename).lower()
+        controls, title = list(made), wrap_call(script.title, script.filename, "title") or script.filename
+        script.name, source = title.lower(), os.path.basename(script.filename)
         for control in controls:
-            control.custom_script_source = os.path.basename(script.filename)
+            control.custom_script_source = source
         script.api_info = models.ScriptInfo(
             name=script.name,
             is_img2img=script.is_img2img,
@@ -192,18 +189,16 @@ class ScriptRunner:
         self.infotext_fields += script.infotext_fields or []
         self.paste_field_names += script.paste_field_names or []
         self.inputs += controls
-        script.args_to = len(self.inputs)
+        script.args_to += len(controls)
 
     def setup_ui_for_section(self, section: str | None, scriptlist: list[Script] | None = None) -> None:
-        for script in self.alwayson_scripts if scriptlist is None else scriptlist:
-            if script.alwayson and script.section != section:
-                continue
-            if not script.create_group:
+        """Make the components of a list of scripts: by default, of those that are always on in a section."""
+        if scriptlist is None:
+            scriptlist = [x for x in self.alwayson_scripts if x.section == section]
+        for script in scriptlist:
+            around = gr.Group(visible=script.alwayson) if script.create_group else nullcontext()
+            with around as script.group:
                 self.create_script_ui(script)
-                continue
-            with gr.Group(visible=script.alwayson) as group:
-                self.create_script_ui(script)
-            script.group = group
 
     def prepare_ui(self) -> None:
         """Forget the components of an earlier page."""
@@ -216,12 +211,12 @@ class ScriptRunner:
         titles = {x: wrap_call(x.title, x.filename, "title") or x.filename for x in self.scripts}
         self.title_map = {title.lower(): script for script, title in titles.items()}
         self.titles = [titles[x] for x in self.selectable_scripts]
-        self.setup_ui_for_section(None)
+        self.setup_ui_for_section(section=None)
         dropdown = gr.Dropdown(
             label="Script", elem_id="script_list", choices=["None", *self.titles], value="None", type="index"
         )
         self.inputs[0] = dropdown
-        self.setup_ui_for_section(None, self.selectable_scripts)
+        self.setup_ui_for_section(section=None, scriptlist=self.selectable_scripts)
         groups = [x.group for x in self.selectable_scripts]
         selectable = list(self.selectable_scripts)
 
@@ -235,7 +230,7 @@ class ScriptRunner:
         for script, group in zip(selectable, groups, strict=True):
             title = titles[script]
             self.infotext_fields.append((group, lambda params, t=title: gr.update(visible=params.get("Script") == t)))
-        self.apply_on_before_component_callbacks()
+        self.take_component_callbacks()
         return self.inputs
 
     def run(self, p, *args):
@@ -243,16 +238,16 @@ class ScriptRunner:
         if not args[0]:
             return None
         script = self.selectable_scripts[args[0] - 1]
-        processed = script.run(p, *args[script.args_from : script.args_to])
-        shared.total_tqdm.clear()
-        return processed
+        return script.run(p, *args[script.args_from : script.args_to])
 
     def script(self, title: str) -> Script | None:
-        return self.title_map.get(title.lower())
+        """The script of a title, in whatever case."""
+        key = title.lower()
+        return self.title_map.get(key)
 
     def ordered_scripts(self, hook: str) -> list[Script]:
         """Scripts that define a hook, in the order of metadata.ini and of the user's settings."""
-        everyone = hook in ("before_component", "after_component")
+        everyone = hook in COMPONENT_HOOKS
         callbacks: list[script_callbacks.ScriptCallback] = []
         for script in self.scripts if everyone else self.alwayson_scripts:
             if getattr(type(script), hook, None) is not getattr(Script, hook, None):
@@ -261,7 +256,7 @@ class ScriptRunner:
                 )
         return [x.callback for x in script_callbacks.sort_callbacks(f"script_{hook}", callbacks)]
 
-    def _each(self, hook: str, p, *leading, skip=lambda script: False, **kwargs) -> None:
+    def call(self, hook: str, p, *leading, skip=lambda script: False, **kwargs) -> None:
         """Call a hook of each script with its own arguments; what one raises is reported and the rest go on."""
         for script in self.ordered_scripts(hook):
             if skip(script):
@@ -273,67 +268,31 @@ class ScriptRunner:
                 errors.report(f"Error running {hook}: {script.filename}", exc_info=True)
 
     def setup_scrips(self, p, *, is_ui: bool = True) -> None:
-        self._each("setup", p, skip=lambda script: script.setup_for_ui_only and not is_ui)
-
-    def before_process(self, p) -> None:
-        self._each("before_process", p)
-
-    def process(self, p) -> None:
-        self._each("process", p)
-
-    def process_before_every_sampling(self, p, **kwargs) -> None:
-        self._each("process_before_every_sampling", p, **kwargs)
-
-    def before_process_batch(self, p, **kwargs) -> None:
-        self._each("before_process_batch", p, **kwargs)
-
-    def after_extra_networks_activate(self, p, **kwargs) -> None:
-        self._each("after_extra_networks_activate", p, **kwargs)
-
-    def process_batch(self, p, **kwargs) -> None:
-        self._each("process_batch", p, **kwargs)
-
-    def postprocess(self, p, processed) -> None:
-        self._each("postprocess", p, processed)
-
-    def postprocess_batch(self, p, images, **kwargs) -> None:
-        self._each("postprocess_batch", p, images=images, **kwargs)
-
-    def postprocess_batch_list(self, p, pp, **kwargs) -> None:
-        self._each("postprocess_batch_list", p, pp, **kwargs)
-
-    def post_sample(self, p, ps) -> None:
-        self._each("post_sample", p, ps)
-
-    def on_mask_blend(self, p, mba) -> None:
-        self._each("on_mask_blend", p, mba)
-
-    def postprocess_image(self, p, pp) -> None:
-        self._each("postprocess_image", p, pp)
-
-    def postprocess_maskoverlay(self, p, ppmo) -> None:
-        self._each("postprocess_maskoverlay", p, ppmo)
-
-    def postprocess_image_after_composite(self, p, pp) -> None:
-        self._each("postprocess_image_after_composite", p, pp)
-
-    def before_hr(self, p) -> None:
-        self._each("before_hr", p)
+        """The hook "setup"; parts of the page have no say in a request of the API."""
+        self.call("setup", p, skip=lambda script: script.setup_for_ui_only and not is_ui)
 
     def before_component(self, component, **kwargs) -> None:
-        self._component("before_component", self.on_before_component_elem_id, kwargs.get("elem_id"), component, kwargs)
+        self._component("before", component, kwargs.get("elem_id"), kwargs)
 
     def after_component(self, component, **kwargs) -> None:
-        self._component("after_component", self.on_after_component_elem_id, component.elem_id, component, kwargs)
+        self._component("after", component, component.elem_id, kwargs)
 
-    def _component(self, hook: str, by_id: dict, elem_id: str | None, component, kwargs: dict) -> None:
-        for callback, script in by_id.get(elem_id, []):
+    def _component(self, when: str, component, elem_id: str | None, kwargs: dict) -> None:
+        hook = f"{when}_component"
+        for callback, script in self.component_callbacks[when].get(elem_id, []):
             wrap_call(callback, script.filename, f"on_{hook}", OnComponent(component=component))
         for script in self.ordered_scripts(hook):
             wrap_call(getattr(script, hook), script.filename, hook, component, **kwargs)
 
 
-scripts_txt2img: ScriptRunner = None
-scripts_img2img: ScriptRunner = None
-scripts_current: ScriptRunner = None
+def _hook_of_runner(hook: str):
+    """A method of the runner that calls the hook of each script."""
+    return lambda self, p, *leading, **kwargs: self.call(hook, p, *leading, **kwargs)
+
+
+for _hook in HOOKS:
+    if _hook != "setup":
+        setattr(ScriptRunner, _hook, _hook_of_runner(_hook))
+
+scripts_txt2img = scripts_img2img = scripts_current = None
 reload_scripts = load_scripts

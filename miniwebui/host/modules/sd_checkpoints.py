@@ -37,8 +37,8 @@ def sha256(filename: str) -> str:
     key = _hash_key(filename)
     if key not in known:
         digest = hashlib.sha256()
-        with open(filename, "rb") as file:
-            while block := file.read(1 << 20):
+        with open(filename, "rb") as checkpoint:
+            while block := checkpoint.read(1 << 20):
                 digest.update(block)
         known[key] = digest.hexdigest()
         store.parent.mkdir(parents=True, exist_ok=True)
@@ -49,11 +49,12 @@ def sha256(filename: str) -> str:
 def model_hash(filename: str) -> str:
     """A1111's old 8-digit hash, of 64 KiB at the file's first MiB."""
     try:
-        with open(filename, "rb") as file:
-            file.seek(0x100000)
-            return hashlib.sha256(file.read(0x10000)).hexdigest()[:8]
+        checkpoint = open(filename, "rb")  # noqa: SIM115  (entered below)
     except FileNotFoundError:
         return "NOFILE"
+    with checkpoint:
+        checkpoint.seek(1 << 20)
+        return hashlib.sha256(checkpoint.read(1 << 16)).hexdigest()[:8]
 
 
 class CheckpointInfo:
@@ -69,7 +70,7 @@ class CheckpointInfo:
         self.model_name = os.path.splitext(re.sub(r"[\\/]", "_", self.name))[0]
         self.is_safetensors = Path(full).suffix.lower() == ".safetensors"
         self.metadata: dict = {}
-        self.hash = model_hash(filename)
+        self.hash = model_hash(full)
         self.sha256: str | None = _hashes()[1].get(_hash_key(filename))
         self.shorthash: str | None = self.sha256 and self.sha256[:10]
         self._name_all()
@@ -90,8 +91,8 @@ class CheckpointInfo:
 
     def register(self) -> None:
         """Make the checkpoint known under all its names."""
-        checkpoints_list[self.title] = self
         checkpoint_aliases.update(dict.fromkeys(self.ids, self))
+        checkpoints_list.update({self.title: self})
 
     def calculate_shorthash(self) -> str | None:
         """The first ten digits of the SHA-256; the title carries them from now on."""
@@ -121,7 +122,8 @@ def list_models() -> None:
 
 def checkpoint_tiles(use_short: bool = False) -> list[str]:
     """Titles for a dropdown (the spelling is A1111's)."""
-    return [x.short_title if use_short else x.title for x in checkpoints_list.values()]
+    field = "short_title" if use_short else "title"
+    return [getattr(info, field) for info in checkpoints_list.values()]
 
 
 def get_closet_checkpoint_match(search_string: str | None) -> CheckpointInfo | None:

@@ -92,7 +92,7 @@ class TextEncoder(nn.Module):
         comma = None  # place of the last comma in the current chunk
 
         for tokens, (text, weight) in zip(self.tokenize([text for text, _ in weighted]), weighted, strict=True):
-            if text == "BREAK" and weight == -1:
+            if (text, weight) == ("BREAK", -1):
                 chunks.append(current)
                 current, comma = PromptChunk(), None
                 continue

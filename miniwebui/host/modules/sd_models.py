@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextvars import ContextVar
 from pathlib import Path
 
 import safetensors.torch
@@ -49,18 +50,30 @@ def read_state_dict(checkpoint_file: str, map_location: str = "cpu") -> dict[str
     return renamed
 
 
-class SkipWritingToConfig:
-    """While this is entered, loading a checkpoint leaves the setting `sd_model_checkpoint` alone."""
+# true while a checkpoint is loaded for one request only
+_for_now: ContextVar[bool] = ContextVar("_for_now", default=False)
 
-    skip = False
 
-    def __enter__(self):
-        self.previous = SkipWritingToConfig.skip
-        SkipWritingToConfig.skip = True
-        return self
+def _note_in_settings(info: CheckpointInfo) -> None:
+    if not _for_now.get():
+        shared.opts.data["sd_model_checkpoint"] = info.title
 
-    def __exit__(self, *_):
-        SkipWritingToConfig.skip = self.previous
+
+def use_for_now(info: CheckpointInfo | None) -> None:
+    """Make a checkpoint the current one and leave the setting `sd_model_checkpoint` alone."""
+    token = _for_now.set(True)
+    try:
+        reload_model_weights(info=info)
+    finally:
+        _for_now.reset(token)
+
+
+def checkpoint_named(name: str) -> CheckpointInfo:
+    """The checkpoint of that name; ValueError if there is none."""
+    found = get_closet_checkpoint_match(name)
+    if found is None:
+        raise ValueError(f"Could not find checkpoint with name {name}")
+    return found
 
 
 def rescale_zero_terminal_snr_abar(alphas_cumprod: torch.Tensor) -> torch.Tensor:
@@ -98,25 +111,22 @@ class SdModelData:
     def __init__(self):
         self.sd_model = None
         self.loaded_sd_models: list[LatentDiffusion] = []
-        self.was_loaded_at_least_once = False
+        self.tried = False
         self.lock = threading.RLock()
 
     def get_sd_model(self):
         """The current model; the first call loads it. None if that failed (the error has been printed)."""
-        if not self.was_loaded_at_least_once and self.sd_model is None:
-            with self.lock:
-                if self.sd_model is None and not self.was_loaded_at_least_once:
-                    try:
-                        load_model()
-                    except Exception as e:  # noqa: BLE001  (the page must come up without a model too)
-                        errors.display(e, "loading the model")
-        return self.sd_model
+        with self.lock:
+            if self.sd_model is None and not self.tried:
+                try:
+                    load_model()
+                except Exception as e:  # noqa: BLE001  (the page must come up without a model too)
+                    errors.display(e, "loading the model")
+            return self.sd_model
 
     def set_sd_model(self, v, already_loaded: bool = False) -> None:
-        self.sd_model = v
-        self.loaded_sd_models = [x for x in self.loaded_sd_models if x is not v]
-        if v is not None:
-            self.loaded_sd_models.insert(0, v)
+        others = [x for x in self.loaded_sd_models if x is not v]
+        self.sd_model, self.loaded_sd_models = v, [*([] if v is None else [v]), *others]
 
 
 model_data = SdModelData()
@@ -124,11 +134,8 @@ model_data = SdModelData()
 
 def send_model_to_cpu(m) -> None:
     """Free the device of a model."""
-    if m is not None:
-        if m.lowvram:
-            lowvram.send_everything_to_cpu()
-        else:
-            m.to(devices.cpu)
+    if m is not None and not lowvram.rest(m):
+        m.to(devices.cpu)
     devices.torch_gc()
 
 
@@ -141,8 +148,7 @@ def send_model_to_device(m) -> None:
 
 def send_model_to_trash(m) -> None:
     """Drop the weights of a model for good."""
-    if m.lowvram:
-        lowvram.send_everything_to_cpu()
+    lowvram.rest(m)
     m.to(device="meta")
     devices.torch_gc()
 
@@ -161,19 +167,18 @@ def _used_config(info: CheckpointInfo, state) -> str:
 def load_model_weights(model: LatentDiffusion, info: CheckpointInfo, state: dict[str, torch.Tensor]) -> None:
     """Copy a checkpoint's tensors into the model and set its precision."""
     short = info.calculate_shorthash()
-    if not SkipWritingToConfig.skip:
-        shared.opts.data["sd_model_checkpoint"] = info.title
+    _note_in_settings(info)
     missing, _ = model.load_state_dict(state, strict=False)
     missing = [x for x in missing if x not in ("betas", "alphas_cumprod") and not x.endswith("position_ids")]
     if missing:
         raise CheckpointError(f"{info.name} lacks {len(missing)} tensors of an SD1.x checkpoint, e.g. {missing[0]}.")
+    # the autoencoder has a precision of its own, and the schedule keeps the full one
     schedule, vae = model.alphas_cumprod, model.first_stage_model
-    model.alphas_cumprod = None
-    model.first_stage_model = None
+    model.alphas_cumprod = model.first_stage_model = None
     model.to(devices.dtype_unet)
-    model.first_stage_model = vae.to(devices.dtype_vae)
     model.alphas_cumprod = model.alphas_cumprod_original = schedule
-    apply_alpha_schedule_override(model)
+    model.first_stage_model = vae.to(devices.dtype_vae)
+    apply_alpha_schedule_override(sd_model=model)
     model.sd_model_hash = short
     model.sd_model_checkpoint = info.filename
     model.sd_checkpoint_info = info
@@ -184,10 +189,11 @@ def load_model(checkpoint_info: CheckpointInfo | None = None, already_loaded_sta
     """Build a model for a checkpoint (that of the settings by default) and make it the current one."""
     info = checkpoint_info or select_checkpoint()
     timer = Timer()
-    if model_data.sd_model is not None:
-        send_model_to_trash(model_data.sd_model)
-        model_data.loaded_sd_models = [x for x in model_data.loaded_sd_models if x is not model_data.sd_model]
-        model_data.sd_model = None
+    replaced = model_data.sd_model
+    if replaced is not None:
+        send_model_to_trash(replaced)
+        others = [x for x in model_data.loaded_sd_models if x is not replaced]
+        model_data.sd_model, model_data.loaded_sd_models = None, others
     state = already_loaded_state_dict or read_state_dict(info.filename)
     timer.record("read file")
     model = LatentDiffusion(read_config(state, _config_path(info)))
@@ -198,9 +204,9 @@ def load_model(checkpoint_info: CheckpointInfo | None = None, already_loaded_sta
     model.eval()
     timer.record("load weights")
     model_data.set_sd_model(model)
-    model_data.was_loaded_at_least_once = True
+    model_data.tried = True
     script_callbacks.model_loaded_callback(model)
-    with devices.autocast(), torch.no_grad():
+    with torch.no_grad(), devices.autocast():
         model.cond_stage_model_empty_prompt = model.get_learned_conditioning([""])
     timer.record("empty prompt")
     print(f"Model {info.title} loaded in {timer.summary()}.")
@@ -221,9 +227,8 @@ def _kept(current, info: CheckpointInfo):
     if already is not None:
         send_model_to_device(already)
         model_data.set_sd_model(already)
-        if not SkipWritingToConfig.skip:
-            shared.opts.data["sd_model_checkpoint"] = info.title
-            shared.opts.data["sd_checkpoint_hash"] = info.sha256
+        if not _for_now.get():
+            shared.opts.data.update(sd_model_checkpoint=info.title, sd_checkpoint_hash=info.sha256)
         return already
     if len(model_data.loaded_sd_models) < limit:
         model_data.sd_model = None  # stays in the list; a new object is made beside it
@@ -271,7 +276,3 @@ def unload_model_weights(sd_model=None, info=None):
     """Free the device; the model stays in memory."""
     send_model_to_cpu(sd_model or model_data.sd_model)
     return sd_model
-
-
-def apply_token_merging(sd_model, token_merging_ratio) -> None:
-    """Token merging is not part of this host."""

@@ -146,7 +146,7 @@ class _TorchThatFits:
         if len(tensors) == 2 and tensors[0].shape[-2:] != tensors[1].shape[-2:]:
             h, skip = tensors
             tensors = (nn.functional.interpolate(h, skip.shape[-2:], mode="nearest"), skip)
-        return torch.cat(tensors, *args, **kwargs)
+        return torch.concat(tensors, *args, **kwargs)
 
 
 def _attention_forward(self, x, context=None, mask=None):
@@ -237,11 +237,6 @@ class LatentDiffusion(nn.Module):
     def device(self) -> torch.device:
         return self.betas.device
 
-    @contextlib.contextmanager
-    def ema_scope(self, context=None):
-        """Averaged weights are not kept: nothing happens."""
-        yield
-
     def apply_model(self, x_noisy: torch.Tensor, t: torch.Tensor, cond) -> torch.Tensor:
         """One UNet pass; ``cond`` is ``{"c_crossattn": [...], "c_concat": [...]}`` or the text cond alone."""
         if not isinstance(cond, Mapping):
@@ -256,7 +251,8 @@ class LatentDiffusion(nn.Module):
         return self.cond_stage_model(texts)
 
     def encode_first_stage(self, x: torch.Tensor) -> DiagonalGaussianDistribution:
-        return self.first_stage_model.encode(x)
+        vae = self.first_stage_model
+        return vae.encode(x)
 
     def get_first_stage_encoding(self, posterior) -> torch.Tensor:
         z = posterior.sample() if isinstance(posterior, DiagonalGaussianDistribution) else posterior

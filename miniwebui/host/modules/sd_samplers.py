@@ -8,16 +8,13 @@ from modules import sd_samplers_kdiffusion, sd_samplers_lcm, sd_samplers_timeste
 from modules.sd_samplers_common import SamplerData, sample_to_image, samples_to_image_grid  # noqa: F401
 
 all_samplers: list[SamplerData] = [
-    *sd_samplers_kdiffusion.samplers_data_k_diffusion,
-    *sd_samplers_timesteps.samplers_data_timesteps,
-    *sd_samplers_lcm.samplers_data_lcm,
+    entry for module in (sd_samplers_kdiffusion, sd_samplers_timesteps, sd_samplers_lcm) for entry in module.entries
 ]
-all_samplers_map = {x.name: x for x in all_samplers}
+all_samplers_map = dict(zip((x.name for x in all_samplers), all_samplers, strict=True))
 
 samplers: list[SamplerData] = []
 samplers_for_img2img: list[SamplerData] = []
 samplers_map: dict[str, str] = {}
-samplers_hidden: set[str] = set()
 
 
 def find_sampler_config(name: str | None) -> SamplerData | None:
@@ -27,18 +24,22 @@ def find_sampler_config(name: str | None) -> SamplerData | None:
 
 def create_sampler(name: str, model):
     """A fresh sampler for one pass."""
-    config = find_sampler_config(name)
-    if config is None:
+    entry = find_sampler_config(name)
+    if entry is None:
         raise ValueError(f"bad sampler name: {name}")
-    sampler = config.constructor(model)
-    sampler.config = config
-    return sampler
+    made = entry.constructor(model)
+    made.config = entry
+    return made
+
+
+def calls_of_denoiser(name: str, steps: int) -> int:
+    """How often a sampler is expected to call the denoiser in so many steps."""
+    entry = find_sampler_config(name)
+    return steps if entry is None else entry.total_steps(steps)
 
 
 def set_samplers() -> None:
-    """Fill the lists from the settings."""
-    samplers_hidden.clear()
-    samplers_hidden.update(getattr(shared.opts, "hide_samplers", None) or [])
+    """Fill the lists."""
     samplers[:] = samplers_for_img2img[:] = all_samplers
     samplers_map.clear()
     for sampler in all_samplers:
@@ -47,7 +48,8 @@ def set_samplers() -> None:
 
 def visible_samplers() -> list[SamplerData]:
     """The samplers that the settings do not hide."""
-    return [x for x in samplers if x.name not in samplers_hidden]
+    hidden = getattr(shared.opts, "hide_samplers", None) or ()
+    return [entry for entry in samplers if entry.name not in hidden]
 
 
 def visible_sampler_names() -> list[str]:
@@ -74,41 +76,23 @@ def get_sampler_and_scheduler(sampler_name, scheduler_name, *, convert_automatic
     return sampler.name, scheduler.label
 
 
-def get_hr_sampler_and_scheduler(d: dict) -> tuple[str, str]:
-    """The second pass's sampler and schedule type of an infotext, "Use same ..." where they do not differ."""
-    sampler, scheduler = d.get("Hires sampler"), d.get("Hires schedule type")
-    sampler = d.get("Sampler") if sampler in (None, "Use same sampler") else sampler
-    scheduler = d.get("Schedule type") if scheduler in (None, "Use same scheduler") else scheduler
-    sampler, scheduler = get_sampler_and_scheduler(sampler, scheduler)
-    return (
-        "Use same sampler" if sampler == d.get("Sampler") else sampler,
-        "Use same scheduler" if scheduler == d.get("Schedule type") else scheduler,
-    )
+def known_names(sampler_name, scheduler_name) -> tuple[str, str]:
+    """The names of a request, unknown ones replaced by known ones."""
+    return get_sampler_and_scheduler(sampler_name, scheduler_name, convert_automatic=False)
 
 
-def get_sampler_from_infotext(d: dict) -> str:
-    """The sampler of an infotext."""
-    return get_sampler_and_scheduler(d.get("Sampler"), d.get("Schedule type"))[0]
+def names_of_infotext(d: dict) -> tuple[str, str]:
+    """(sampler, schedule type) of an infotext."""
+    return get_sampler_and_scheduler(*map(d.get, ("Sampler", "Schedule type")))
 
 
-def get_scheduler_from_infotext(d: dict) -> str:
-    """The schedule type of an infotext."""
-    return get_sampler_and_scheduler(d.get("Sampler"), d.get("Schedule type"))[1]
-
-
-def get_hr_sampler_from_infotext(d: dict) -> str:
-    """The second pass's sampler of an infotext."""
-    return get_hr_sampler_and_scheduler(d)[0]
-
-
-def get_hr_scheduler_from_infotext(d: dict) -> str:
-    """The second pass's schedule type of an infotext."""
-    return get_hr_sampler_and_scheduler(d)[1]
-
-
-def fix_p_invalid_sampler_and_scheduler(p) -> None:
-    """Replace unknown names in ``p`` by known ones."""
-    p.sampler_name, p.scheduler = get_sampler_and_scheduler(p.sampler_name, p.scheduler, convert_automatic=False)
+def hr_names_of_infotext(d: dict) -> tuple[str, str]:
+    """(sampler, schedule type) of the second pass of an infotext, "Use same ..." where they are the first's."""
+    first = [d.get("Sampler"), d.get("Schedule type")]
+    same = ["Use same sampler", "Use same scheduler"]
+    given = [d.get("Hires sampler"), d.get("Hires schedule type")]
+    found = get_sampler_and_scheduler(*(f if g in (None, s) else g for f, s, g in zip(first, same, given, strict=True)))
+    return tuple(s if name == f else name for f, s, name in zip(first, same, found, strict=True))
 
 
 set_samplers()

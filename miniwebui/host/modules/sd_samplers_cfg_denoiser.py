@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from modules import prompt_parser, scripts, sd_samplers_common, shared
+from modules import prompt_parser, sd_samplers_common, shared
+from modules.script_base import blend
 from modules.script_callbacks import (
     AfterCFGCallbackParams,
     CFGDenoisedParams,
@@ -13,6 +14,7 @@ from modules.script_callbacks import (
     cfg_denoised_callback,
     cfg_denoiser_callback,
 )
+from modules.sd_samplers_common import InterruptedException
 from modules.shared import opts, state
 
 
@@ -31,21 +33,17 @@ class CFGDenoiser(torch.nn.Module):
     def __init__(self, sampler):
         super().__init__()
         self.sampler = sampler
-        self.model_wrap = None
-        self.p = None
-        self.mask = None
-        self.nmask = None
-        self.init_latent = None
-        self.steps: int | None = None  # as the user asked
-        self.total_steps: int | None = None  # expected calls of forward
+        # of the request and its inpainting; filled by `Sampler.initialize`
+        self.p = self.mask = self.nmask = self.init_latent = self.image_cfg_scale = None
+        # steps as the user asked, and the expected number of calls of forward
+        self.steps = self.total_steps = None
         self.step = 0
-        self.image_cfg_scale = None
-        self.padded_cond_uncond = False
-        self.padded_cond_uncond_v0 = False
-        self.cond_scale_miltiplier = 1.0  # the spelling is A1111's
-        self.need_last_noise_uncond = False
-        self.last_noise_uncond = None
-        self.mask_before_denoising = False
+        # what methods ask for; the first spelling is A1111's
+        self.cond_scale_miltiplier = 1.0
+        self.need_last_noise_uncond = self.mask_before_denoising = False
+        # what happened
+        self.model_wrap = self.last_noise_uncond = None
+        self.padded_cond_uncond = self.padded_cond_uncond_v0 = False
 
     @property
     def inner_model(self):
@@ -73,14 +71,14 @@ class CFGDenoiser(torch.nn.Module):
 
     def pad_cond_uncond(self, cond, uncond):
         """Fill the shorter of the two up with empty prompts."""
-        empty = shared.sd_model.cond_stage_model_empty_prompt
-        missing = (cond.shape[1] - uncond.shape[1]) // empty.shape[1]
-
-        def filled(x, times):
-            return torch.cat([x, empty.repeat(x.shape[0], times, 1)], dim=1)
-
-        self.padded_cond_uncond |= missing != 0
-        return (filled(cond, -missing), uncond) if missing < 0 else (cond, filled(uncond, missing))
+        filler = shared.sd_model.cond_stage_model_empty_prompt
+        longest = max(cond.shape[1], uncond.shape[1])
+        padded = []
+        for x in (cond, uncond):
+            times = (longest - x.shape[1]) // filler.shape[1]
+            self.padded_cond_uncond |= times > 0
+            padded.append(torch.cat([x, filler.repeat(len(x), times, 1)], dim=1) if times else x)
+        return tuple(padded)
 
     def pad_cond_uncond_v0(self, cond, uncond):
         """Cut the uncond to the cond's length, or repeat its last row up to it."""
@@ -92,14 +90,7 @@ class CFGDenoiser(torch.nn.Module):
 
     def _blend(self, latent, sigma):
         """Put the original picture back where the mask keeps it."""
-        blended = latent * self.nmask + self.init_latent * self.mask
-        if self.p.scripts is None:
-            return blended
-        args = scripts.MaskBlendArgs(
-            latent, self.nmask, self.init_latent, self.mask, blended, denoiser=self, sigma=sigma
-        )
-        self.p.scripts.on_mask_blend(self.p, args)
-        return args.blended_latent
+        return blend(self.p, latent, self.mask, self.nmask, self.init_latent, denoiser=self, sigma=sigma)
 
     def _skips_uncond(self, sigma, s_min_uncond) -> bool:
         """True if this step does without the negative prompt (early steps, or NGMS at low sigma)."""
@@ -139,64 +130,73 @@ class CFGDenoiser(torch.nn.Module):
         conds = self._evaluate(x_in[:n], sigma_in[:n], tensor, image_cond_in[:n], size)
         return torch.cat([conds, self._evaluate(x_in[n:], sigma_in[n:], uncond, image_cond_in[n:])])
 
+    def _padded(self, text, uncond):
+        """Cond and uncond, brought to one length if the settings say how."""
+        self.padded_cond_uncond = self.padded_cond_uncond_v0 = False
+        if text.shape[1] != uncond.shape[1]:
+            for wanted, pad in (
+                (opts.pad_cond_uncond_v0, self.pad_cond_uncond_v0),
+                (opts.pad_cond_uncond, self.pad_cond_uncond),
+            ):
+                if wanted:
+                    return pad(text, uncond)
+        return text, uncond
+
+    def _show(self, x_in, x_out, denoised, firsts: list[int], unconds: int, sigma) -> None:
+        """Keep the latent of the first cond of each image, and what the settings want to see in the preview."""
+
+        def predicted(rows, out):
+            return self.get_pred_x0(x_in[rows], out, sigma)
+
+        last = slice(len(x_in) - unconds, None)
+        self.sampler.last_latent = predicted(firsts, x_out[firsts])
+        subjects = {
+            "Prompt": lambda: self.sampler.last_latent,
+            "Negative prompt": lambda: predicted(last, x_out[-unconds:]),
+        }
+        show = subjects.get(opts.live_preview_content, lambda: predicted(firsts, denoised))
+        sd_samplers_common.store_latent(show())
+
     def forward(self, x, sigma, uncond, cond, cond_scale, s_min_uncond, image_cond):
         """Denoised latents (eps for timesteps samplers) of one step; all arguments hold one row per image."""
-        if state.interrupted or state.skipped:
-            raise sd_samplers_common.InterruptedException
+        if state.skipped or state.interrupted:
+            raise InterruptedException
         if sd_samplers_common.apply_refiner(self, sigma):
-            cond = self.sampler.sampler_extra_args["cond"]
-            uncond = self.sampler.sampler_extra_args["uncond"]
-
-        conds_list, tensor = prompt_parser.reconstruct_multicond_batch(cond, self.step)
-        uncond = prompt_parser.reconstruct_cond_batch(uncond, self.step)
-        if self.mask_before_denoising and self.mask is not None:
+            now = self.sampler.sampler_extra_args
+            cond, uncond = now["cond"], now["uncond"]
+        inpainting = self.mask is not None
+        if inpainting and self.mask_before_denoising:
             x = self._blend(x, sigma)
 
-        images = len(conds_list)
-        repeats = [len(parts) for parts in conds_list]
-        params = CFGDenoiserParams(
-            _rows(x, repeats), _rows(image_cond, repeats), _rows(sigma, repeats),
-            state.sampling_step, state.sampling_steps, tensor, uncond, self,
+        parts_of, text = prompt_parser.reconstruct_multicond_batch(cond, self.step)
+        images, repeats = len(parts_of), [len(parts) for parts in parts_of]
+        firsts = [parts[0][0] for parts in parts_of]
+        progress = state.sampling_step, state.sampling_steps
+        rows = CFGDenoiserParams(
+            _rows(x, repeats), _rows(image_cond, repeats), _rows(sigma, repeats), *progress, text,
+            prompt_parser.reconstruct_cond_batch(uncond, self.step), self,
         )  # fmt: skip
-        cfg_denoiser_callback(params)
-        x_in, sigma_in, image_cond_in = params.x, params.sigma, params.image_cond
-        tensor, uncond = params.text_cond, params.text_uncond
+        cfg_denoiser_callback(rows)
 
-        skip_uncond = self._skips_uncond(sigma, s_min_uncond)
-        if skip_uncond:
-            x_in, sigma_in = x_in[:-images], sigma_in[:-images]
-        self.padded_cond_uncond = self.padded_cond_uncond_v0 = False
-        if tensor.shape[1] != uncond.shape[1]:
-            if opts.pad_cond_uncond_v0:
-                tensor, uncond = self.pad_cond_uncond_v0(tensor, uncond)
-            elif opts.pad_cond_uncond:
-                tensor, uncond = self.pad_cond_uncond(tensor, uncond)
+        alone = self._skips_uncond(sigma, s_min_uncond)
+        kept = slice(len(rows.x) - images if alone else None)
+        x_in = rows.x[kept]
+        text, uncond = self._padded(rows.text_cond, rows.text_uncond)
+        x_out = self._run_rows(x_in, rows.sigma[kept], text, uncond, rows.image_cond, images, alone)
+        if alone:  # the cond stands in for the uncond that was not computed
+            x_out = torch.cat([x_out, x_out[firsts]])
+        cfg_denoised_callback(CFGDenoisedParams(x_out, *progress, self.inner_model))
 
-        x_out = self._run_rows(x_in, sigma_in, tensor, uncond, image_cond_in, images, skip_uncond)
-        first_rows = [parts[0][0] for parts in conds_list]
-        if skip_uncond:  # the cond stands in for the uncond that was not computed
-            x_out = torch.cat([x_out, x_out[first_rows]])
-        cfg_denoised_callback(CFGDenoisedParams(x_out, state.sampling_step, state.sampling_steps, self.inner_model))
-
+        unconds = len(uncond)
         if self.need_last_noise_uncond:
-            self.last_noise_uncond = x_out[-uncond.shape[0] :].clone()
-        scale = 1.0 if skip_uncond else cond_scale * self.cond_scale_miltiplier
-        denoised = self.combine_denoised(x_out, conds_list, uncond, scale)
-        if not self.mask_before_denoising and self.mask is not None:
+            self.last_noise_uncond = x_out[-unconds:].clone()
+        scale = 1.0 if alone else cond_scale * self.cond_scale_miltiplier
+        denoised = self.combine_denoised(x_out, parts_of, uncond, scale)
+        if inpainting and not self.mask_before_denoising:
             denoised = self._blend(denoised, sigma)
+        self._show(x_in, x_out, denoised, firsts, unconds, sigma)
 
-        self.sampler.last_latent = self.get_pred_x0(x_in[first_rows], x_out[first_rows], sigma)
-        content = opts.live_preview_content
-        if content == "Prompt":
-            preview = self.sampler.last_latent
-        elif content == "Negative prompt":
-            n = uncond.shape[0]
-            preview = self.get_pred_x0(x_in[-n:], x_out[-n:], sigma)
-        else:
-            preview = self.get_pred_x0(x_in[first_rows], denoised, sigma)
-        sd_samplers_common.store_latent(preview)
-
-        after = AfterCFGCallbackParams(denoised, state.sampling_step, state.sampling_steps)
+        after = AfterCFGCallbackParams(denoised, *progress)
         cfg_after_cfg_callback(after)
         self.step += 1
         return after.x

@@ -11,9 +11,8 @@ import torch
 from PIL import Image
 
 from modules import devices, images, sd_models, shared
+from modules.script_callbacks import ExtraNoiseParams, extra_noise_callback
 from modules.shared import opts, state
-
-approximation_indexes = {"Full": 0, "Approx NN": 1, "Approx cheap": 2, "TAESD": 3}
 
 # a linear map from SD1 latents to RGB, by least squares over photographs
 _CHEAP_RGB = torch.tensor([[0.30, 0.19, 0.21], [0.19, 0.29, 0.17], [-0.16, 0.19, 0.26], [-0.18, -0.27, -0.47]])
@@ -42,9 +41,8 @@ def setup_img2img_steps(p, steps: int | None = None) -> tuple[int, int]:
 
 def samples_to_images_tensor(sample: torch.Tensor, approximation: int | None = None, model=None) -> torch.Tensor:
     """Latents (b, 4, h, w) to images (b, 3, 8h, 8w) in -1..1; approximations keep the latents' size."""
-    if approximation is None:
-        approximation = approximation_indexes.get(opts.show_progress_type, 0)
-    if approximation:
+    cheap = opts.show_progress_type != "Full" if approximation is None else approximation != 0
+    if cheap:
         return torch.einsum("bchw,cr->brhw", sample.float(), _CHEAP_RGB.to(sample.device))
     model = shared.sd_model if model is None else model
     with torch.no_grad(), devices.without_autocast():
@@ -59,63 +57,59 @@ def decode_first_stage(model, x: torch.Tensor) -> torch.Tensor:
 def images_tensor_to_samples(image: torch.Tensor, approximation=None, model=None) -> torch.Tensor:
     """Images (b, 3, h, w) in 0..1 to latents, one by one (the draw from the posterior is each image's own)."""
     model = shared.sd_model if model is None else model
-    model.first_stage_model.to(devices.dtype_vae)
     image = image.to(devices.device, dtype=devices.dtype_vae) * 2 - 1
     rows = [model.get_first_stage_encoding(model.encode_first_stage(one[None])) for one in image]
     return torch.cat(rows)
 
 
-def single_sample_to_image(sample: torch.Tensor, approximation: int | None = None) -> Image.Image:
-    """One latent to a picture."""
-    rgb = (samples_to_images_tensor(sample[None], approximation)[0] * 0.5 + 0.5).clamp(0, 1)
-    return Image.fromarray((255.0 * rgb.permute(1, 2, 0).float().cpu().numpy()).astype(np.uint8))
-
-
 def sample_to_image(samples: torch.Tensor, index: int = 0, approximation: int | None = None) -> Image.Image:
     """One latent of a batch to a picture."""
-    return single_sample_to_image(samples[index], approximation)
+    rgb = (samples_to_images_tensor(samples[index][None], approximation)[0] * 0.5 + 0.5).clamp(0, 1)
+    return Image.fromarray((255.0 * rgb.permute(1, 2, 0).float().cpu().numpy()).astype(np.uint8))
 
 
 def samples_to_image_grid(samples: torch.Tensor, approximation: int | None = None) -> Image.Image:
     """A batch of latents to one picture."""
-    return images.image_grid([single_sample_to_image(x, approximation) for x in samples])
+    return images.image_grid([sample_to_image(samples, i, approximation) for i in range(len(samples))])
 
 
 def store_latent(decoded: torch.Tensor) -> None:
     """Keep the latest denoised latents for the live preview."""
-    state.current_latent = decoded
-    every = opts.show_progress_every_n_steps
+    every, state.current_latent = opts.show_progress_every_n_steps, decoded
     due = opts.live_previews_enable and every > 0 and state.sampling_step % every == 0
     if due and not shared.parallel_processing_allowed:  # otherwise the request for progress makes the picture
         state.assign_current_image(sample_to_image(decoded))
 
 
-def apply_refiner(cfg_denoiser, sigma: torch.Tensor | None = None) -> bool:
-    """Switch to the refiner's checkpoint when its time has come; True if that happened."""
+def _refiner_is_due(cfg_denoiser, sigma: torch.Tensor | None) -> bool:
+    """True if the share of the way that is done has reached `refiner_switch_at`."""
     p = cfg_denoiser.p
-    info = p.refiner_checkpoint_info
-    if opts.refiner_switch_by_sample_steps or sigma is None:
+    if sigma is None or opts.refiner_switch_by_sample_steps:
+        p.extra_generation_params.update({"Refiner switch by sampling steps": True})
         done = cfg_denoiser.step / cfg_denoiser.total_steps
-        p.extra_generation_params["Refiner switch by sampling steps"] = True
     else:
         table = getattr(cfg_denoiser.inner_model, "sigmas", None)
         highest = torch.max(sigma)  # timesteps samplers have no sigmas: theirs is the timestep itself
         timestep = highest.to(int) if table is None else (table.to(sigma.device) - highest).abs().argmin()
         done = (999 - timestep) / 1000
-    if p.refiner_switch_at is not None and done < p.refiner_switch_at:
+    return p.refiner_switch_at is None or bool(done >= p.refiner_switch_at)
+
+
+def apply_refiner(cfg_denoiser, sigma: torch.Tensor | None = None) -> bool:
+    """Switch to the refiner's checkpoint when its time has come; True if that happened."""
+    p = cfg_denoiser.p
+    due, info = _refiner_is_due(cfg_denoiser, sigma), p.refiner_checkpoint_info
+    if not due or info is None or shared.sd_model.sd_checkpoint_info == info:
         return False
-    if info is None or shared.sd_model.sd_checkpoint_info == info:
-        return False
-    if getattr(p, "enable_hr", False):
-        which = opts.hires_fix_refiner_pass
-        if which == ("first pass" if p.is_hr_pass else "second pass"):
+    noted = {"Refiner": info.short_title, "Refiner switch at": p.refiner_switch_at}
+    if vars(p).get("enable_hr"):
+        passes = opts.hires_fix_refiner_pass
+        if passes == ("first pass" if p.is_hr_pass else "second pass"):
             return False
-        if which != "second pass":
-            p.extra_generation_params["Hires refiner"] = which
-    p.extra_generation_params["Refiner"] = info.short_title
-    p.extra_generation_params["Refiner switch at"] = p.refiner_switch_at
-    with sd_models.SkipWritingToConfig():
-        sd_models.reload_model_weights(info=info)
+        if passes != "second pass":
+            noted = {"Hires refiner": passes, **noted}
+    p.extra_generation_params.update(noted)
+    sd_models.use_for_now(info)
     devices.torch_gc()
     p.setup_conds()
     cfg_denoiser.update_inner_model()
@@ -159,10 +153,9 @@ class Sampler:
 
     def launch_sampling(self, steps: int, func: Callable[[], torch.Tensor]) -> torch.Tensor:
         """Run; an interrupt answers the last latent."""
-        self.model_wrap_cfg.steps = steps
-        self.model_wrap_cfg.total_steps = self.config.total_steps(steps)
-        state.sampling_steps = steps
-        state.sampling_step = 0
+        denoiser = self.model_wrap_cfg
+        denoiser.steps, denoiser.total_steps = steps, self.config.total_steps(steps)
+        state.sampling_steps, state.sampling_step = steps, 0
         try:
             return func()
         except InterruptedException:
@@ -177,7 +170,7 @@ class Sampler:
         cfg.step = 0
         cfg.image_cfg_scale = getattr(p, "image_cfg_scale", None)
         self.eta = p.eta if p.eta is not None else getattr(opts, self.eta_option_field)
-        self.s_min_uncond = getattr(p, "s_min_uncond", 0.0)
+        self.s_min_uncond = p.s_min_uncond or 0.0
 
         wanted = inspect.signature(self.func).parameters
         kwargs = {}
@@ -185,9 +178,9 @@ class Sampler:
             source = p.rng
             kwargs["noise_like"] = lambda x: source.next()
         if "eta" in wanted:
-            kwargs["eta"] = self.eta
-            if self.eta != self.eta_default:
-                p.extra_generation_params[self.eta_infotext_field] = self.eta
+            eta = kwargs["eta"] = self.eta
+            if eta != self.eta_default:
+                p.extra_generation_params.update({self.eta_infotext_field: eta})
         for name, label, default in (
             ("s_churn", "Sigma churn", 0.0),
             ("s_tmin", "Sigma tmin", 0.0),
@@ -205,21 +198,24 @@ class Sampler:
 
     def run(self, p, x, steps: int, conds, image_conditioning, kwargs: dict) -> torch.Tensor:
         """The common end of ``sample`` and ``sample_img2img``; ``conds`` is (cond, uncond)."""
-        self.sampler_extra_args = {
-            "cond": conds[0],
-            "image_cond": image_conditioning,
-            "uncond": conds[1],
-            "cond_scale": p.cfg_scale,
-            "s_min_uncond": self.s_min_uncond,
-        }
-        samples = self.launch_sampling(
-            steps,
-            lambda: self.func(
-                self.model_wrap_cfg, x, extra_args=self.sampler_extra_args, callback=self.callback_state, **kwargs
-            ),
-        )
+        names = ("cond", "uncond", "image_cond", "cond_scale", "s_min_uncond")
+        values = (*conds, image_conditioning, p.cfg_scale, self.s_min_uncond)
+        self.sampler_extra_args = dict(zip(names, values, strict=True))
+        given = {"extra_args": self.sampler_extra_args, "callback": self.callback_state, **kwargs}
+        samples = self.launch_sampling(steps, lambda: self.func(self.model_wrap_cfg, x, **given))
         self.add_infotext(p)
         return samples
+
+    def start_latent(self, p, x, noise, noisy, scale=1.0):
+        """Note the original of img2img; answers ``noisy`` with the extra noise that the settings add."""
+        self.model_wrap_cfg.init_latent = self.last_latent = x
+        extra = opts.img2img_extra_noise
+        if extra <= 0:
+            return noisy
+        p.extra_generation_params.update({"Extra noise": extra})
+        params = ExtraNoiseParams(noise, x, noisy)
+        extra_noise_callback(params)
+        return noisy + params.noise * extra * scale
 
     def sample(self, p, x, conditioning, unconditional_conditioning, steps=None, image_conditioning=None):
         """Noise ``x`` (b, 4, h, w) to latents."""
@@ -233,7 +229,6 @@ class Sampler:
 
     def add_infotext(self, p) -> None:
         """Note in the infotext what the denoiser did on its own."""
-        if self.model_wrap_cfg.padded_cond_uncond:
-            p.extra_generation_params["Pad conds"] = True
-        if self.model_wrap_cfg.padded_cond_uncond_v0:
-            p.extra_generation_params["Pad conds v0"] = True
+        for label, name in (("Pad conds", "padded_cond_uncond"), ("Pad conds v0", "padded_cond_uncond_v0")):
+            if getattr(self.model_wrap_cfg, name):
+                p.extra_generation_params[label] = True

@@ -38,6 +38,11 @@ class _Walk:
     def __call__(self, x, sigma):
         return self.model(x, sigma * self.ones, **self.extra_args)
 
+    @staticmethod
+    def steps(sigmas) -> range:
+        """Indices of the steps of a schedule."""
+        return range(len(sigmas) - 1)
+
     def tell(self, i, x, sigma, denoised, sigma_hat=None):
         if self.callback is not None:
             sigma_hat = sigma if sigma_hat is None else sigma_hat
@@ -50,7 +55,7 @@ def sample_euler(
 ):
     """Euler's method, with the churn of Karras et al. 2022, algorithm 2."""
     walk = _Walk(model, x, extra_args, callback)
-    for i in range(len(sigmas) - 1):
+    for i in walk.steps(sigmas):
         sigma = sigmas[i]
         if s_churn > 0 and s_tmin <= sigma <= s_tmax:
             gamma = min(s_churn / (len(sigmas) - 1), 2**0.5 - 1)
@@ -67,7 +72,7 @@ def sample_euler(
 def sample_euler_ancestral(model, x, sigmas, noise_like, extra_args=None, callback=None, eta=1.0):
     """Euler's method with ancestral noise."""
     walk = _Walk(model, x, extra_args, callback)
-    for i in range(len(sigmas) - 1):
+    for i in walk.steps(sigmas):
         denoised = walk(x, sigmas[i])
         down, up = ancestral_step(sigmas[i], sigmas[i + 1], eta)
         walk.tell(i, x, sigmas[i], denoised)
@@ -83,7 +88,7 @@ def sample_heun(
 ):
     """Heun's method (Karras et al. 2022, algorithm 2)."""
     walk = _Walk(model, x, extra_args, callback)
-    for i in range(len(sigmas) - 1):
+    for i in walk.steps(sigmas):
         sigma, following = sigmas[i], sigmas[i + 1]
         if s_churn > 0 and s_tmin <= sigma <= s_tmax:
             churned = sigma * (min(s_churn / (len(sigmas) - 1), 2**0.5 - 1) + 1)
@@ -104,7 +109,7 @@ def sample_dpmpp_2m(model, x, sigmas, extra_args=None, callback=None):
     """DPM-Solver++(2M) (Lu et al. 2022): second order by the denoised latents of the step before."""
     walk = _Walk(model, x, extra_args, callback)
     before = None
-    for i in range(len(sigmas) - 1):
+    for i in walk.steps(sigmas):
         denoised = walk(x, sigmas[i])
         walk.tell(i, x, sigmas[i], denoised)
         t, following = -sigmas[i].log(), -sigmas[i + 1].log()
@@ -127,7 +132,7 @@ def sample_dpmpp_sde(
     def down_and_up(t, following):
         return ancestral_step(t.neg().exp(), following.neg().exp(), eta)
 
-    for i in range(len(sigmas) - 1):
+    for i in walk.steps(sigmas):
         denoised = walk(x, sigmas[i])
         walk.tell(i, x, sigmas[i], denoised)
         if sigmas[i + 1] == 0:
@@ -167,7 +172,7 @@ def sample_dpmpp_2m_sde(
     """DPM-Solver++(2M) of the SDE; ``solver_type`` is "midpoint" or "heun"."""
     walk = _Walk(model, x, extra_args, callback)
     before = h_before = None
-    for i in range(len(sigmas) - 1):
+    for i in walk.steps(sigmas):
         sigma, following = sigmas[i], sigmas[i + 1]
         denoised = walk(x, sigma)
         walk.tell(i, x, sigma, denoised)
@@ -191,7 +196,7 @@ def sample_dpmpp_2m_sde(
 def sample_lcm(model, x, sigmas, noise_like, extra_args=None, callback=None):
     """Multistep consistency sampling (Song et al. 2023, algorithm 1)."""
     walk = _Walk(model, x, extra_args, callback)
-    for i in range(len(sigmas) - 1):
+    for i in walk.steps(sigmas):
         denoised = walk(x, sigmas[i])
         walk.tell(i, x, sigmas[i], denoised)
         x = denoised

@@ -8,7 +8,6 @@ import warnings
 import torch
 
 from modules import devices, rng, sd_samplers_common, sd_samplers_functions, sd_schedulers, shared
-from modules.script_callbacks import ExtraNoiseParams, extra_noise_callback
 from modules.sd_denoisers import CompVisDenoiser, CompVisVDenoiser
 from modules.sd_samplers_cfg_denoiser import CFGDenoiser
 from modules.shared import opts
@@ -68,22 +67,21 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
 
     def __init__(self, func, sd_model):
         super().__init__(func)
-        self.model_wrap_cfg = self.denoiser(self)
-        self.model_wrap = self.model_wrap_cfg.inner_model
+        denoiser = self.denoiser(self)
+        self.model_wrap_cfg, self.model_wrap = denoiser, denoiser.inner_model
 
     def get_sigmas(self, p, steps: int) -> torch.Tensor:
         """The sigmas of so many steps by the schedule that ``p`` asks for."""
-        discard = self.config.options.get("discard_next_to_last_sigma", False)
-        if opts.always_discard_next_to_last_sigma and not discard:
-            discard = True
-            p.extra_generation_params["Discard penultimate sigma"] = True
-        steps += discard
-        sigmas = self._scheduled(p, steps)
-        return (torch.cat([sigmas[:-2], sigmas[-1:]]) if discard else sigmas).cpu()
+        if not opts.always_discard_next_to_last_sigma:
+            return self._scheduled(p, steps).cpu()
+        p.extra_generation_params.update({"Discard penultimate sigma": True})
+        sigmas = self._scheduled(p, steps + 1)
+        return torch.cat([sigmas[:-2], sigmas[-1:]]).cpu()
 
     def _scheduled(self, p, steps: int) -> torch.Tensor:
-        if p.sampler_noise_scheduler_override:
-            return p.sampler_noise_scheduler_override(steps)
+        own = p.sampler_noise_scheduler_override
+        if own:
+            return own(steps)
         name = (p.hr_scheduler if p.is_hr_pass else p.scheduler) or "Automatic"
         if name == "Automatic":
             name = self.config.options.get("scheduler")
@@ -103,7 +101,7 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
                 kwargs[name] = noted[label] = chosen
         if scheduler.default_rho != -1 and opts.rho not in (0, scheduler.default_rho):
             kwargs["rho"] = noted["Schedule rho"] = opts.rho
-        if scheduler.need_inner_model:
+        if bool(scheduler.need_inner_model):
             kwargs["inner_model"] = self.model_wrap
         return scheduler.function(n=steps, **kwargs, device=devices.cpu)
 
@@ -121,38 +119,28 @@ class KDiffusionSampler(sd_samplers_common.Sampler):
         return kwargs
 
     def sample(self, p, x, conditioning, unconditional_conditioning, steps=None, image_conditioning=None):
-        steps = steps or p.steps
-        sigmas = self.get_sigmas(p, steps)
+        count = steps or p.steps
+        schedule = self.get_sigmas(p, count)
+        scale = schedule[0]
         if opts.sgm_noise_multiplier:
-            p.extra_generation_params["SGM noise multiplier"] = True
-            x = x * torch.sqrt(1.0 + sigmas[0] ** 2.0)
-        else:
-            x = x * sigmas[0]
-        kwargs = self._arguments(p, x, sigmas, sigmas)
-        self.last_latent = x
-        conds = (conditioning, unconditional_conditioning)
-        return self.run(p, x, steps, conds, image_conditioning, kwargs)
+            p.extra_generation_params.update({"SGM noise multiplier": True})
+            scale = (scale**2.0 + 1.0).sqrt()
+        self.last_latent = x = x * scale
+        kwargs = self._arguments(p, x, schedule, schedule)
+        return self.run(p, x, count, (conditioning, unconditional_conditioning), image_conditioning, kwargs)
 
     def sample_img2img(
         self, p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None
     ):
-        steps, t_enc = sd_samplers_common.setup_img2img_steps(p, steps)
-        sigmas = self.get_sigmas(p, steps)
-        remaining = sigmas[steps - t_enc - 1 :]
-        noisy = x + noise * remaining[0]
-        if opts.img2img_extra_noise > 0:
-            p.extra_generation_params["Extra noise"] = opts.img2img_extra_noise
-            extra = ExtraNoiseParams(noise, x, noisy)
-            extra_noise_callback(extra)
-            noisy = noisy + extra.noise * opts.img2img_extra_noise
-        kwargs = self._arguments(p, x, remaining, sigmas)
-        self.model_wrap_cfg.init_latent = x
-        self.last_latent = x
-        conds = (conditioning, unconditional_conditioning)
-        return self.run(p, noisy, t_enc + 1, conds, image_conditioning, kwargs)
+        count, last = sd_samplers_common.setup_img2img_steps(p, steps)
+        schedule = self.get_sigmas(p, count)
+        remaining = schedule[count - last - 1 :]
+        noisy = self.start_latent(p, x, noise, x + noise * remaining[0])
+        kwargs = self._arguments(p, x, remaining, schedule)
+        return self.run(p, noisy, last + 1, (conditioning, unconditional_conditioning), image_conditioning, kwargs)
 
 
-samplers_data_k_diffusion = [
+entries = [
     sd_samplers_common.SamplerData(name, lambda model, func=func: KDiffusionSampler(func, model), aliases, options)
     for name, func, aliases, options in samplers_k_diffusion
 ]

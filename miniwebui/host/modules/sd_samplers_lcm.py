@@ -24,7 +24,7 @@ class LCMSampler(KDiffusionSampler):
     denoiser = CFGDenoiserLCM
 
 
-samplers_data_lcm = [
+entries = [
     sd_samplers_common.SamplerData(
         "LCM", lambda model: LCMSampler(sd_samplers_functions.sample_lcm, model), ["k_lcm"], {}
     )

@@ -11,11 +11,11 @@ class _Steps:
     """alpha-bar at each timestep and at the one before; steps of DDIM's form."""
 
     def __init__(self, model, x: torch.Tensor, timesteps: torch.Tensor):
-        alphas_cumprod = model.inner_model.inner_model.alphas_cumprod
+        table = model.inner_model.inner_model.alphas_cumprod
         wide = torch.float32 if x.device.type in ("mps", "xpu") else torch.float64
         before = torch.nn.functional.pad(timesteps[:-1], pad=(1, 0))
-        self.alphas = alphas_cumprod[timesteps]
-        self.alphas_before = alphas_cumprod[before].to(wide)
+        self.alphas = table[timesteps]
+        self.alphas_before = table[before].to(wide)
 
     def sigma(self, i: int, eta: float) -> float:
         """The deviation of the noise of a DDIM step (Song et al. 2020, eq. 16)."""
@@ -39,8 +39,7 @@ def ddim(model, x, timesteps, noise_like, extra_args=None, callback=None, eta=0.
 @torch.no_grad()
 def ddim_cfgpp(model, x, timesteps, noise_like, extra_args=None, callback=None, eta=0.0):
     """CFG++ (Chung et al. 2024): the direction is the uncond's eps; the scale is divided by 12.5 to lie in 0..1."""
-    model.cond_scale_miltiplier = 1 / 12.5
-    model.need_last_noise_uncond = True
+    model.need_last_noise_uncond, model.cond_scale_miltiplier = True, 1 / 12.5
     return _ddim(model, x, timesteps, noise_like, extra_args, callback, eta, lambda eps: model.last_noise_uncond)
 
 

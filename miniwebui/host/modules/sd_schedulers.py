@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ def append_zero(sigmas: torch.Tensor) -> torch.Tensor:
 
 def uniform(n, sigma_min, sigma_max, inner_model, device):
     """Evenly spaced timesteps from the last to the first."""
-    return inner_model.get_sigmas(n).to(device)
+    sigmas = inner_model.get_sigmas(n)
+    return sigmas.to(device)
 
 
 def karras(n, sigma_min, sigma_max, rho=7.0, device="cpu"):
@@ -91,18 +93,24 @@ class Scheduler:
     aliases: list[str] = field(default_factory=list)
 
 
+def _entry(label: str, function: Callable | None, default_rho: float = -1, aliases: tuple[str, ...] = ()) -> Scheduler:
+    """An entry whose name is the label in small letters."""
+    of_model = function is not None and "inner_model" in inspect.signature(function).parameters
+    return Scheduler(label.lower().replace(" ", "_"), label, function, default_rho, of_model, list(aliases))
+
+
 schedulers = [
-    Scheduler("automatic", "Automatic", None),
-    Scheduler("uniform", "Uniform", uniform, need_inner_model=True),
-    Scheduler("karras", "Karras", karras, default_rho=7.0),
-    Scheduler("exponential", "Exponential", exponential),
-    Scheduler("polyexponential", "Polyexponential", polyexponential, default_rho=1.0),
-    Scheduler("sgm_uniform", "SGM Uniform", sgm_uniform, need_inner_model=True, aliases=["SGMUniform"]),
-    Scheduler("kl_optimal", "KL Optimal", kl_optimal),
-    Scheduler("align_your_steps", "Align Your Steps", align_your_steps),
-    Scheduler("simple", "Simple", simple, need_inner_model=True),
-    Scheduler("normal", "Normal", normal, need_inner_model=True),
-    Scheduler("ddim", "DDIM", ddim, need_inner_model=True),
+    _entry("Automatic", None),
+    _entry("Uniform", uniform),
+    _entry("Karras", karras, default_rho=7.0),
+    _entry("Exponential", exponential),
+    _entry("Polyexponential", polyexponential, default_rho=1.0),
+    _entry("SGM Uniform", sgm_uniform, aliases=("SGMUniform",)),
+    _entry("KL Optimal", kl_optimal),
+    _entry("Align Your Steps", align_your_steps),
+    _entry("Simple", simple),
+    _entry("Normal", normal),
+    _entry("DDIM", ddim),
 ]
 
 schedulers_map = {key: x for x in schedulers for key in (x.name, x.label)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 
 from modules import devices, script_callbacks, shared
@@ -44,8 +46,8 @@ def get_unet_option(option: str | None = None):
     """The offer that a setting asks for: "None", "Automatic" (by the checkpoint's name) or a label."""
     option = option or getattr(shared.opts, "sd_unet", "Automatic")
     if option == "Automatic":
-        name = shared.sd_model.sd_checkpoint_info.model_name
-        return next((x for x in unet_options if x.model_name == name), None)
+        loaded = shared.sd_model.sd_checkpoint_info
+        return next((x for x in unet_options if x.model_name == loaded.model_name), None)
     return next((x for x in unet_options if x.label == option), None)
 
 
@@ -58,9 +60,10 @@ def apply_unet(option: str | None = None) -> None:
     if current_unet is not None:
         current_unet.deactivate()
     current_unet_option, current_unet = wanted, None
-    own = shared.sd_model.model.diffusion_model
+    model = shared.sd_model
+    own = model.model.diffusion_model
     if wanted is None:
-        if not shared.sd_model.lowvram:
+        if not model.lowvram:
             own.to(devices.device)
         return
     own.to(devices.cpu)
@@ -74,8 +77,7 @@ def create_unet_forward(original_forward):
     """``UNetModel.forward`` that gives way to the active replacement."""
 
     def forward(self, x, timesteps=None, context=None, *args, **kwargs):
-        if current_unet is not None:
-            return current_unet.forward(x, timesteps, context, *args, **kwargs)
-        return original_forward(self, x, timesteps, context, *args, **kwargs)
+        run = functools.partial(original_forward, self) if current_unet is None else current_unet.forward
+        return run(x, timesteps, context, *args, **kwargs)
 
     return forward

@@ -6,36 +6,16 @@ import sys
 from types import ModuleType
 
 from modules import options, shared_cmd_options, shared_items, util
-from modules.paths_internal import (  # noqa: F401
-    data_path,
-    default_sd_model_file,
-    extensions_builtin_dir,
-    extensions_dir,
-    models_path,
-    script_path,
-    sd_configs_path,
-    sd_default_config,
-    sd_model_file,
-)
+from modules.paths_internal import data_path, extensions_dir, models_path, script_path  # noqa: F401
 
-cmd_opts = shared_cmd_options.cmd_opts
-parser = shared_cmd_options.parser
+parser, cmd_opts = shared_cmd_options.parser, shared_cmd_options.cmd_opts
 config_filename = cmd_opts.ui_settings_file
-hide_dirs = {"visible": not cmd_opts.hide_ui_dir_config}
-batch_cond_uncond = True
-parallel_processing_allowed = True
+batch_cond_uncond = parallel_processing_allowed = True
 xformers_available = False
-progress_print_out = sys.stdout
 
+# filled by shared_init
 opts: options.Options = None
-options_templates: dict = None
-restricted_opts: set = None
-state = None
-total_tqdm = None
-prompt_styles = None
-device = None
-weight_load_location = None
-demo = None
+options_templates = restricted_opts = state = device = weight_load_location = demo = None
 settings_components: dict = {}
 tab_names: list[str] = []
 
@@ -44,25 +24,23 @@ hypernetworks: dict = {}
 loaded_hypernetworks: list = []
 sd_upscalers: list = []
 
-latent_upscale_default_mode = "Latent"
+latent_upscale_default_mode = _LATENT = "Latent"
 latent_upscale_modes = {
-    "Latent": {"mode": "bilinear", "antialias": False},
-    "Latent (antialiased)": {"mode": "bilinear", "antialias": True},
-    "Latent (bicubic)": {"mode": "bicubic", "antialias": False},
-    "Latent (bicubic antialiased)": {"mode": "bicubic", "antialias": True},
-    "Latent (nearest)": {"mode": "nearest", "antialias": False},
-    "Latent (nearest-exact)": {"mode": "nearest-exact", "antialias": False},
+    _LATENT + suffix: {"mode": mode, "antialias": "antialiased" in suffix}
+    for suffix, mode in {
+        "": "bilinear",
+        " (antialiased)": "bilinear",
+        " (bicubic)": "bicubic",
+        " (bicubic antialiased)": "bicubic",
+        " (nearest)": "nearest",
+        " (nearest-exact)": "nearest-exact",
+    }.items()
 }
 
-OptionInfo = options.OptionInfo
-OptionHTML = options.OptionHTML
-options_section = options.options_section
-natural_sort_key = util.natural_sort_key
-listfiles = util.listfiles
-walk_files = util.walk_files
-list_checkpoint_tiles = shared_items.list_checkpoint_tiles
+OptionInfo, OptionHTML, options_section = options.OptionInfo, options.OptionHTML, options.options_section
+natural_sort_key, listfiles, walk_files = util.natural_sort_key, util.listfiles, util.walk_files
+list_checkpoint_tiles, list_samplers = shared_items.list_checkpoint_tiles, shared_items.list_samplers
 refresh_checkpoints = shared_items.refresh_checkpoints
-list_samplers = shared_items.list_samplers
 
 
 class _Shared(ModuleType):

@@ -28,5 +28,6 @@ cmd_opts, unknown_arguments = parser.parse_known_args()
 if unknown_arguments:
     print("miniwebui: these arguments mean nothing here and are ignored:", *unknown_arguments, file=sys.stderr)
 
-cmd_opts.webui_is_non_local = bool(cmd_opts.listen or cmd_opts.server_name)
-cmd_opts.disable_extension_access = cmd_opts.webui_is_non_local and not cmd_opts.enable_insecure_extension_access
+_public = bool(cmd_opts.listen or cmd_opts.server_name)
+cmd_opts.webui_is_non_local = _public
+cmd_opts.disable_extension_access = _public and not cmd_opts.enable_insecure_extension_access

@@ -16,7 +16,7 @@ restricted_opts = {
     "outdir_img2img_samples", "outdir_grids", "outdir_txt2img_grids", "outdir_img2img_grids", "outdir_save",
     "outdir_init_images", "temp_dir", "clean_temp_dir_at_start",
 }  # fmt: skip
-hide_dirs = {"visible": not cmd_opts.hide_ui_dir_config}
+_SHOWN = not cmd_opts.hide_ui_dir_config
 
 for _id, _label in (
     ("saving", "Saving images"), ("sd", "Stable Diffusion"), ("ui", "User Interface"), ("system", "System"),
@@ -38,14 +38,14 @@ def _choice(default: str, label: str, choices: list[str], **kwargs) -> OptionInf
 
 def _folder(name: str, label: str) -> OptionInfo:
     path = os.path.join(paths_internal.default_output_dir, name) if name else ""
-    return OptionInfo(path, label, component_args=dict(hide_dirs))
+    return OptionInfo(path, label, component_args={"visible": _SHOWN})
 
 
 _section(
     "saving-images", "Saving images/grids", "saving",
     samples_save=OptionInfo(True, "Always save all generated images"),
     samples_format=_choice("png", "File format for images", ["png", "jpg", "webp"]),
-    samples_filename_pattern=OptionInfo("", "Images filename pattern", component_args=dict(hide_dirs)),
+    samples_filename_pattern=OptionInfo("", "Images filename pattern", component_args={"visible": _SHOWN}),
     save_images_add_number=OptionInfo(True, "Add number to filename when saving"),
     grid_save=OptionInfo(True, "Always save all generated image grids"),
     grid_format=_choice("png", "File format for grids", ["png", "jpg", "webp"]),
@@ -53,8 +53,6 @@ _section(
     grid_only_if_multiple=OptionInfo(True, "Do not save grids consisting of one picture"),
     n_rows=_slider(-1, "Grid row count; -1: found from the number, 0: as the batch size", -1, 16, 1),
     save_images_before_highres_fix=OptionInfo(False, "Save a copy of image before applying highres fix"),
-    save_images_before_face_restoration=OptionInfo(False, "Save a copy of image before doing face restoration"),
-    save_images_before_color_correction=OptionInfo(False, "Save a copy of image before color correction"),
     save_mask=OptionInfo(False, "For inpainting, save a copy of the greyscale mask"),
     save_mask_composite=OptionInfo(False, "For inpainting, save a masked composite"),
     save_init_img=OptionInfo(False, "Save init images when using img2img"),
@@ -75,7 +73,7 @@ _section(
     outdir_init_images=_folder("init-images", "Directory for saving init images when using img2img"),
     save_to_dirs=OptionInfo(True, "Save images to a subdirectory"),
     grid_save_to_dirs=OptionInfo(True, "Save grids to a subdirectory"),
-    directories_filename_pattern=OptionInfo("[date]", "Directory name pattern", component_args=dict(hide_dirs)),
+    directories_filename_pattern=OptionInfo("[date]", "Directory name pattern", component_args={"visible": _SHOWN}),
 )  # fmt: skip
 _section(
     "infotext", "Infotext", "ui",
@@ -84,12 +82,10 @@ _section(
     add_model_name_to_info=OptionInfo(True, "Add model name to infotext"),
     add_model_hash_to_info=OptionInfo(True, "Add model hash to infotext"),
     add_version_to_infotext=OptionInfo(True, "Add program version to infotext"),
-    add_user_name_to_info=OptionInfo(False, "Add user name to infotext when authenticated"),
     disable_weights_auto_swap=OptionInfo(True, "Disregard checkpoint information from pasted infotext"),
     infotext_skip_pasting=OptionInfo([], "Disregard fields from pasted infotext", gr.Dropdown,
                                      lambda: {"multiselect": True, "choices": shared_items.get_infotext_names()}),
     send_seed=OptionInfo(True, "Send seed when sending prompt or image to other interface"),
-    send_size=OptionInfo(True, "Send size when sending prompt or image to another interface"),
 )  # fmt: skip
 _section(
     "ui", "User interface", "ui",
@@ -112,29 +108,22 @@ _section(
                                    refresh=shared_items.refresh_checkpoints, infotext="Model hash"),
     sd_checkpoints_limit=_slider(1, "Maximum number of checkpoints loaded at the same time", 1, 10, 1),
     sd_checkpoints_keep_in_cpu=OptionInfo(True, "Only keep one model on device"),
-    sd_checkpoint_cache=_slider(0, "Checkpoints to cache in RAM", 0, 10, 1),
     sd_unet=OptionInfo("Automatic", "SD Unet", gr.Dropdown, lambda: {"choices": shared_items.sd_unet_items()},
                        refresh=shared_items.refresh_unet_list),
     sd_vae=OptionInfo("Automatic", "SD VAE", infotext="VAE"),
     emphasis=_choice("Original", "Emphasis mode", ["None", "Ignore", "Original", "No norm"], infotext="Emphasis"),
     enable_quantization=OptionInfo(False, "Enable quantization in K samplers"),
-    enable_prompt_comments=OptionInfo(True, "Enable comments: # hides the rest of a prompt's line"),
     comma_padding_backtrack=_slider(20, "Prompt word wrap length limit", 0, 74, 1),
     CLIP_stop_at_last_layers=_slider(1, "Clip skip", 1, 12, 1, infotext="Clip skip"),
-    upcast_attn=OptionInfo(False, "Upcast cross attention layer to float32"),
     randn_source=_choice("GPU", "Random number generator source", ["GPU", "CPU"], infotext="RNG"),
     hires_fix_refiner_pass=_choice("second pass", "Hires fix: which pass to enable refiner for",
                                    ["first pass", "second pass", "both passes"], infotext="Hires refiner"),
-    tiling=OptionInfo(False, "Tiling", infotext="Tiling"),
 )  # fmt: skip
 _section(
     "img2img", "img2img", "sd",
-    inpainting_mask_weight=_slider(1.0, "Inpainting conditioning mask strength", 0, 1, 0.01,
-                                   infotext="Conditional mask weight"),
     initial_noise_multiplier=_slider(1.0, "Noise multiplier for img2img", 0, 1.5, 0.001, infotext="Noise multiplier"),
     img2img_extra_noise=_slider(0.0, "Extra noise multiplier for img2img and hires fix", 0, 1, 0.01,
                                 infotext="Extra noise"),
-    img2img_color_correction=OptionInfo(False, "Apply color correction to img2img results"),
     img2img_fix_steps=OptionInfo(False, "With img2img, do exactly the amount of steps the slider specifies"),
     img2img_background_color=OptionInfo("#ffffff", "Colour under transparent parts of the input image"),
     return_mask=OptionInfo(False, "For inpainting, include the greyscale mask in results for web"),
@@ -160,7 +149,6 @@ _section(
                                         infotext="Downcast alphas_cumprod"),
     refiner_switch_by_sample_steps=OptionInfo(False, "Switch to refiner by sampling steps, not model timesteps",
                                               infotext="Refiner switch by sampling steps"),
-    use_old_hires_fix_width_height=OptionInfo(False, "For hires fix, width and height are the final resolution"),
 )  # fmt: skip
 _section(
     "sampler-params", "Sampler parameters", "sd",
@@ -168,7 +156,6 @@ _section(
                              lambda: {"choices": shared_items.sampler_names()}),
     eta_ddim=_slider(0.0, "Eta for DDIM", 0, 1, 0.01, infotext="Eta DDIM"),
     eta_ancestral=_slider(1.0, "Eta for k-diffusion samplers", 0, 1, 0.01, infotext="Eta"),
-    ddim_discretize=_choice("uniform", "img2img DDIM discretize", ["uniform", "quad"]),
     s_churn=_slider(0.0, "sigma churn", 0, 100, 0.01, infotext="Sigma churn"),
     s_tmin=_slider(0.0, "sigma tmin", 0, 10, 0.01, infotext="Sigma tmin"),
     s_tmax=_slider(0.0, "sigma tmax", 0, 999, 0.01, infotext="Sigma tmax"),

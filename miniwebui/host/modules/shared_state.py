@@ -3,45 +3,35 @@
 from __future__ import annotations
 
 import datetime
-import logging
 import threading
 import time
 
 from modules import errors, shared
 
-log = logging.getLogger(__name__)
+_FRESH = {
+    "skipped": False, "interrupted": False, "stopping_generation": False, "job_no": 0, "sampling_step": 0,
+    "sampling_steps": 0, "processing_has_refined_job_count": False, "current_latent": None, "current_image": None,
+    "current_image_sampling_step": 0, "id_live_preview": 0, "textinfo": None,
+}  # fmt: skip
 
 
 class State:
     """One job at a time; the names are A1111's because extensions and the API read them."""
 
     def __init__(self) -> None:
-        self.server_start = time.time()
+        self.server_start = self.time_start = time.time()
         self._server_command: str | None = None
         self._server_signal = threading.Event()
-        self.time_start = time.time()
-        self.job = ""
-        self.job_count = 0
+        self.job, self.job_count = "", 0
         self._reset()
 
     def _reset(self) -> None:
-        self.skipped = False
-        self.interrupted = False
-        self.stopping_generation = False
-        self.job_no = 0
-        self.job_timestamp = datetime.datetime.now().strftime("%Y%m%d%H%M%S")
-        self.processing_has_refined_job_count = False
-        self.sampling_step = 0
-        self.sampling_steps = 0
-        self.current_latent = None
-        self.current_image = None
-        self.current_image_sampling_step = 0
-        self.id_live_preview = 0
-        self.textinfo: str | None = None
+        vars(self).update(_FRESH, job_timestamp=f"{datetime.datetime.now():%Y%m%d%H%M%S}")
 
     @property
     def need_restart(self) -> bool:
-        return self.server_command == "restart"
+        """True from the wish to restart to its being heard."""
+        return self._server_command == "restart"
 
     @property
     def server_command(self) -> str | None:
@@ -67,14 +57,14 @@ class State:
         self.interrupted = True
 
     def stop_generating(self) -> None:
-        self.stopping_generation = True
+        vars(self).update(stopping_generation=True)
 
     def nextjob(self) -> None:
-        if shared.opts.live_previews_enable and shared.opts.show_progress_every_n_steps == -1:
+        opts = shared.opts
+        if opts.show_progress_every_n_steps == -1 and opts.live_previews_enable:
             self.do_set_current_image()
         self.job_no += 1
-        self.sampling_step = 0
-        self.current_image_sampling_step = 0
+        self.sampling_step = self.current_image_sampling_step = 0
 
     def dict(self) -> dict:
         names = (
@@ -89,17 +79,13 @@ class State:
 
         self._reset()
         self.time_start = time.time()
-        self.job_count = -1
-        self.job = job
+        self.job, self.job_count = job, -1
         devices.torch_gc()
-        log.info("Starting job %s", job)
 
     def end(self) -> None:
         from modules import devices
 
-        log.info("Ending job %s (%.2f seconds)", self.job, time.time() - self.time_start)
-        self.job = ""
-        self.job_count = 0
+        self.job, self.job_count = "", 0
         devices.torch_gc()
 
     def set_current_image(self) -> None:
@@ -110,20 +96,23 @@ class State:
             self.do_set_current_image()
 
     def do_set_current_image(self) -> None:
-        if self.current_latent is None:
+        """Decode the current latent for the live preview."""
+        latent = self.current_latent
+        if latent is None:
             return
         from modules import sd_samplers
 
         try:
             grid = shared.opts.show_progress_grid
             decode = sd_samplers.samples_to_image_grid if grid else sd_samplers.sample_to_image
-            self.assign_current_image(decode(self.current_latent))
-            self.current_image_sampling_step = self.sampling_step
+            step = self.sampling_step
+            self.assign_current_image(decode(latent))
+            self.current_image_sampling_step = step
         except Exception:  # noqa: BLE001 - a preview asked for while models are exchanged may fail; the job goes on
             errors.record_exception()
 
     def assign_current_image(self, image) -> None:
-        if shared.opts.live_previews_image_format == "jpeg" and image.mode in ("RGBA", "P"):
-            image = image.convert("RGB")
-        self.current_image = image
+        """Show a picture as the live preview."""
+        opaque = image.mode not in ("RGBA", "P") or shared.opts.live_previews_image_format != "jpeg"
+        self.current_image = image if opaque else image.convert("RGB")
         self.id_live_preview += 1

@@ -188,7 +188,7 @@ def _create_txt2img() -> None:
     tab.denoising_strength = hr["denoising_strength"]
 
     inputs = [
-        dummy, tab.toprow.prompt, tab.toprow.negative_prompt, tab.toprow.styles, tab.batch_count, tab.batch_size,
+        dummy, tab.toprow.prompt, tab.toprow.negative_prompt, tab.batch_count, tab.batch_size,
         tab.cfg_scale, tab.height, tab.width, hr["enable_hr"], hr["denoising_strength"], hr["hr_scale"],
         hr["hr_upscaler"], hr["hr_second_pass_steps"], hr["hr_resize_x"], hr["hr_resize_y"],
         hr["hr_checkpoint_name"], hr["hr_sampler_name"], hr["hr_scheduler"], hr["hr_prompt"],
@@ -218,8 +218,8 @@ def _create_txt2img() -> None:
         PasteField(hr["hr_resize_x"], "Hires resize-1", api="hr_resize_x"),
         PasteField(hr["hr_resize_y"], "Hires resize-2", api="hr_resize_y"),
         PasteField(hr["hr_checkpoint_name"], "Hires checkpoint", api="hr_checkpoint_name"),
-        PasteField(hr["hr_sampler_name"], sd_samplers.get_hr_sampler_from_infotext, api="hr_sampler_name"),
-        PasteField(hr["hr_scheduler"], sd_samplers.get_hr_scheduler_from_infotext, api="hr_scheduler"),
+        PasteField(hr["hr_sampler_name"], lambda d: sd_samplers.hr_names_of_infotext(d)[0], api="hr_sampler_name"),
+        PasteField(hr["hr_scheduler"], lambda d: sd_samplers.hr_names_of_infotext(d)[1], api="hr_scheduler"),
         PasteField(hr["hr_prompt"], "Hires prompt", api="hr_prompt"),
         PasteField(hr["hr_negative_prompt"], "Hires negative prompt", api="hr_negative_prompt"),
     ]
@@ -288,7 +288,7 @@ def _create_img2img() -> None:
         panel = create_output_panel("img2img", shared.opts.outdir_img2img_samples, tab.toprow)
 
     inputs = [
-        dummy, mode, tab.toprow.prompt, tab.toprow.negative_prompt, tab.toprow.styles, init_img, inpaint_base,
+        dummy, mode, tab.toprow.prompt, tab.toprow.negative_prompt, init_img, inpaint_base,
         inpaint_mask, inpaint["mask_blur"], inpaint["inpainting_fill"], tab.batch_count, tab.batch_size,
         tab.cfg_scale, tab.denoising_strength, tab.height, tab.width, resize_mode, inpaint["inpaint_full_res"],
         inpaint["inpaint_full_res_padding"], inpaint["inpainting_mask_invert"], tab.override_settings,

@@ -20,7 +20,8 @@ refresh_symbol = "\U0001f504"
 def plaintext_to_html(text: str | None, classname: str | None = None) -> str:
     """Text as escaped lines of a paragraph."""
     content = "<br>\n".join(html.escape(x) for x in (text or "").split("\n"))
-    return f"<p class='{classname}'>{content}</p>" if classname else f"<p>{content}</p>"
+    attribute = f" class='{classname}'" if classname else ""
+    return f"<p{attribute}>{content}</p>"
 
 
 def update_generation_info(generation_info: str, html_info: str, img_index: int):
@@ -50,7 +51,7 @@ def create_output_panel(tabname: str, outdir: str, toprow=None) -> OutputPanel:
             panel.gallery = gr.Gallery(
                 label="Output", show_label=False, elem_id=f"{tabname}_gallery", columns=4, preview=True
             )
-        with gr.Row(elem_id=f"image_buttons_{tabname}", elem_classes="image-buttons"):
+        with gr.Row(elem_classes="image-buttons", elem_id=f"image_buttons_{tabname}"):
             send = ToolButton("\U0001f5bc\ufe0f", elem_id=f"{tabname}_send_to_img2img")
             if tabname == "txt2img":
                 panel.button_upscale = ToolButton("\u2728", elem_id=f"{tabname}_upscale")
@@ -80,8 +81,8 @@ def create_refresh_button(refresh_component, refresh_method, refreshed_args, ele
 
     def refresh():
         refresh_method()
-        args = refreshed_args() if callable(refreshed_args) else refreshed_args
-        updates = [gr.update(**(args or {})) for _ in components]
+        changes = refreshed_args() if callable(refreshed_args) else dict(refreshed_args or {})
+        updates = [gr.update(**(changes or {})) for _ in components]
         return updates if len(components) > 1 else updates[0]
 
     button = ToolButton(value=refresh_symbol, elem_id=elem_id)

@@ -95,8 +95,8 @@ class InputAccordion(gr.Checkbox):
         self.accordion.__enter__()
         return self
 
-    def __exit__(self, exc_type, exc_val, exc_tb):
-        self.accordion.__exit__(exc_type, exc_val, exc_tb)
+    def __exit__(self, *error):
+        return self.accordion.__exit__(*error)
 
     def get_block_name(self) -> str:
         return "checkbox"

@@ -32,18 +32,19 @@ def css_html() -> str:
     return "\n".join(f'<link rel="stylesheet" property="stylesheet" href="{html.escape(webpath(x))}">' for x in files)
 
 
-_original = gr.routes.templates.TemplateResponse
+_templates = gr.routes.templates
+_original = _templates.TemplateResponse
 
 
 def reload_javascript() -> None:
     """Insert the tags into every page Gradio's templates make from now on."""
     script_tags, style_tags = javascript_html(), css_html()
 
-    def template_response(*args, **kwargs):
-        response = _original(*args, **kwargs)
+    def with_tags(*page, **options):
+        response = _original(*page, **options)
         response.body = response.body.replace(b"</head>", f"{script_tags}</head>".encode(), 1)
         response.body = response.body.replace(b"</body>", f"{style_tags}</body>".encode(), 1)
         response.init_headers()
         return response
 
-    gr.routes.templates.TemplateResponse = template_response
+    _templates.TemplateResponse = with_tags

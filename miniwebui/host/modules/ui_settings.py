@@ -15,7 +15,7 @@ _IN_HEADER = ("sd_model_checkpoint",)
 
 
 def _component_class(info: OptionInfo):
-    if info.component is not None:
+    if info.component:
         return info.component
     if isinstance(info.default, bool):
         return gr.Checkbox
@@ -62,8 +62,7 @@ class UiSettings:
                 )  # fmt: skip
 
     def _apply_one(self, key: str, value: Any):
-        if shared.opts.set(key, value):
-            shared.opts.save(shared.config_filename)
+        self._save([key] if shared.opts.set(key, value) else [])
         return gr.update(value=getattr(shared.opts, key))
 
     def create_ui(self) -> None:
@@ -75,14 +74,14 @@ class UiSettings:
                 sections.setdefault(info.section, []).append(key)
         with gr.Row():
             submit = gr.Button("Apply settings", variant="primary", elem_id="settings_submit")
-        self.result = gr.HTML(elem_id="settings_result")
+        self.result = gr.HTML("", elem_id="settings_result")
         for (identifier, title), keys in sections.items():
             with gr.Accordion(title, open=False, elem_id=f"settings_{identifier}"):
                 for key in keys:
-                    component = create_setting_component(key)
+                    made = create_setting_component(key)
                     if not shared.opts.data_labels[key].do_not_save:
-                        self.keys.append(key)
-                        self.components.append(component)
+                        self.keys += [key]
+                        self.components += [made]
         shared.settings_components = dict(zip(self.keys, self.components, strict=True))
         submit.click(fn=self.run_settings, inputs=self.components, outputs=[self.result])
 
@@ -99,9 +98,14 @@ class UiSettings:
     def run_settings(self, *values: Any) -> str:
         """Store all values; the line to show."""
         changed = [key for key, value in zip(self.keys, values, strict=True) if self._store(key, value)]
-        shared.opts.save(shared.config_filename)
+        self._save(changed)
         names = html.escape(", ".join(changed))
         return f"{len(changed)} settings changed{': ' + names if changed else ''}."
+
+    @staticmethod
+    def _save(changed: list[str]) -> None:
+        if changed:
+            shared.opts.save(filename=shared.config_filename)
 
     @staticmethod
     def _store(key: str, value: Any) -> bool:

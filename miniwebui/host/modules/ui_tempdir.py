@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 
 import gradio as gr
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
-from modules import shared
+from modules import images, shared
 from modules.gradio_extensons import GRADIO_4
 
 
@@ -30,12 +30,8 @@ def check_tmp_file(demo, filename: str) -> bool:
 
 def _save_new(image: Image.Image, folder: str) -> str:
     os.makedirs(folder, exist_ok=True)
-    metadata = PngImagePlugin.PngInfo()
-    texts = {k: v for k, v in image.info.items() if isinstance(k, str) and isinstance(v, str)}
-    for key, value in texts.items():
-        metadata.add_text(key, value)
     with tempfile.NamedTemporaryFile(delete=False, suffix=".png", dir=folder) as file:
-        image.save(file, format="PNG", pnginfo=metadata if texts else None)
+        image.save(file, format="PNG", pnginfo=images.png_texts(image.info))
     return file.name
 
 

@@ -28,10 +28,6 @@ class Toprow:
                 with gr.Row(elem_id=f"{tab}_tools"):
                     self.paste = ToolButton(paste_symbol, elem_id="paste" if tab == "txt2img" else "img2img_paste")
                     self.clear = ToolButton(clear_prompt_symbol, elem_id=f"{tab}_clear_prompt")
-                self.styles = gr.Dropdown(
-                    label="Styles", elem_id=f"{tab}_styles", choices=list(shared.prompt_styles.styles), value=[],
-                    multiselect=True, visible=False,
-                )  # fmt: skip
         # Not queued: they must be heard while a generation runs.
         self.interrupt.click(fn=ui_common.interrupt, inputs=[], outputs=[], queue=False)
         self.skip.click(fn=shared.state.skip, inputs=[], outputs=[], queue=False)

@@ -7,7 +7,10 @@ A1111's.
 import csv
 import itertools
 import re
+from collections.abc import Callable
 from copy import copy
+from dataclasses import dataclass
+from functools import partial
 from io import StringIO
 
 import gradio as gr
@@ -39,47 +42,44 @@ def apply_override(field, boolean=False):
 
 def apply_prompt(p, x, xs):
     """Put x where the first of the values stands in the prompts."""
-    if xs[0] not in p.prompt and xs[0] not in p.negative_prompt:
-        raise RuntimeError(f"Prompt S/R did not find {xs[0]} in prompt or negative prompt.")
-    p.prompt = p.prompt.replace(xs[0], x)
-    p.negative_prompt = p.negative_prompt.replace(xs[0], x)
+    texts = {name: getattr(p, name) for name in ("prompt", "negative_prompt")}
+    if not any(xs[0] in text for text in texts.values()):
+        raise RuntimeError(f"Prompt S/R: neither prompt holds {xs[0]}, the first of the values.")
+    for name, text in texts.items():
+        setattr(p, name, text.replace(xs[0], x))
 
 
-def apply_checkpoint(p, x, xs):
-    p.override_settings["sd_model_checkpoint"] = sd_models.get_closet_checkpoint_match(x).name
+def apply_checkpoint_name(p, x, xs):
+    p.override_settings.update(sd_model_checkpoint=sd_models.get_closet_checkpoint_match(x).name)
 
 
-def apply_size(p, x, xs):
-    width, _, height = x.partition("x")
-    p.width, p.height = int(width), int(height)
+def apply_sides(p, x, xs):
+    p.width, p.height = map(int, x.split("x"))
 
 
-def confirm_checkpoints(p, xs):
-    for x in xs:
-        if sd_models.get_closet_checkpoint_match(x) is None:
-            raise RuntimeError(f"Unknown checkpoint: {x}")
+def all_known(what, known):
+    """A check of the values of an axis before the first cell is painted."""
 
+    def confirm(p, xs):
+        for x in xs:
+            if not known(x):
+                raise RuntimeError(f"Unknown {what}: {x}")
 
-def confirm_samplers(p, xs):
-    for x in xs:
-        if x.lower() not in sd_samplers.samplers_map:
-            raise RuntimeError(f"Unknown sampler: {x}")
+    return confirm
 
 
 def do_nothing(p, x, xs):
     """The axis "Nothing"."""
 
 
-def format_value_add_label(p, opt, x):
-    return f"{opt.label}: {round(x, 8) if isinstance(x, float) else x}"
-
-
-def format_value(p, opt, x):
+def value_alone(p, option, x):
+    """A value as its cell's name."""
     return round(x, 8) if isinstance(x, float) else x
 
 
-def format_nothing(p, opt, x):
-    return ""
+def value_with_label(p, option, x):
+    """The axis and a value as a cell's name."""
+    return f"{option.label}: {value_alone(p, option, x)}"
 
 
 def list_to_csv_string(values):
@@ -93,21 +93,18 @@ def csv_string_to_list_strip(text):
     return [x.strip() for x in itertools.chain.from_iterable(rows)]
 
 
+@dataclass
 class AxisOption:
     """One kind of axis: how its values are read, checked, applied and named."""
 
-    def __init__(
-        self, label, type, apply, format_value=format_value_add_label, confirm=None, cost=0.0, choices=None,  # noqa: A002
-        prepare=None,
-    ):  # fmt: skip
-        self.label = label
-        self.type = type
-        self.apply = apply
-        self.format_value = format_value
-        self.confirm = confirm
-        self.cost = cost
-        self.prepare = prepare
-        self.choices = choices
+    label: str
+    type: Callable
+    apply: Callable
+    format_value: Callable = value_with_label
+    confirm: Callable | None = None
+    cost: float = 0.0
+    choices: Callable | None = None
+    prepare: Callable | None = None
 
 
 class AxisOptionImg2Img(AxisOption):
@@ -122,33 +119,39 @@ class AxisOptionTxt2Img(AxisOption):
     is_img2img = False
 
 
-def _sampler_names():
-    return [x.name for x in sd_samplers.visible_samplers()]
+def _field(kind, **labels):
+    """Axes that set attributes of the processing, by name of the attribute."""
+    return {label: AxisOption(label, kind, apply_field(name)) for name, label in labels.items()}
 
 
-def _schedule_labels():
-    return [x.label for x in sd_schedulers.schedulers]
+def _own_axes():
+    """The host's axes in the order of the list."""
+    axes = {
+        "Nothing": AxisOption("Nothing", str, do_nothing, lambda p, option, x: ""),
+        **_field(int, seed="Seed", subseed="Var. seed"),
+        **_field(float, subseed_strength="Var. strength"),
+        **_field(int, steps="Steps", hr_second_pass_steps="Hires steps"),
+        **_field(float, cfg_scale="CFG Scale"),
+        "Prompt S/R": AxisOption("Prompt S/R", str, apply_prompt, value_alone),
+        **_field(str, sampler_name="Sampler"),
+        "Checkpoint name": AxisOption("Checkpoint name", str, apply_checkpoint_name, value_alone, cost=1.0),
+        **_field(str, scheduler="Schedule type"),
+        "Clip skip": AxisOption("Clip skip", int, apply_override("CLIP_stop_at_last_layers")),
+        **_field(float, denoising_strength="Denoising"),
+        "Size": AxisOption("Size", str, apply_sides),
+    }
+    axes["Hires steps"] = AxisOptionTxt2Img(**vars(axes["Hires steps"]))
+    sampler, checkpoint = axes["Sampler"], axes["Checkpoint name"]
+    sampler.format_value = value_alone
+    sampler.confirm = all_known("sampler", lambda x: x.lower() in sd_samplers.samplers_map)
+    sampler.choices = sd_samplers.visible_sampler_names
+    checkpoint.confirm = all_known("checkpoint", sd_models.get_closet_checkpoint_match)
+    checkpoint.choices = lambda: sorted(sd_models.checkpoints_list, key=str.casefold)
+    axes["Schedule type"].choices = lambda: [x.label for x in sd_schedulers.schedulers]
+    return list(axes.values())
 
 
-axis_options = [
-    AxisOption("Nothing", str, do_nothing, format_value=format_nothing),
-    AxisOption("Seed", int, apply_field("seed")),
-    AxisOption("Var. seed", int, apply_field("subseed")),
-    AxisOption("Var. strength", float, apply_field("subseed_strength")),
-    AxisOption("Steps", int, apply_field("steps")),
-    AxisOptionTxt2Img("Hires steps", int, apply_field("hr_second_pass_steps")),
-    AxisOption("CFG Scale", float, apply_field("cfg_scale")),
-    AxisOption("Prompt S/R", str, apply_prompt, format_value=format_value),
-    AxisOption("Sampler", str, apply_field("sampler_name"), format_value, confirm_samplers, choices=_sampler_names),
-    AxisOption(
-        "Checkpoint name", str, apply_checkpoint, format_value, confirm_checkpoints, cost=1.0,
-        choices=lambda: sorted(sd_models.checkpoints_list, key=str.casefold),
-    ),
-    AxisOption("Schedule type", str, apply_field("scheduler"), choices=_schedule_labels),
-    AxisOption("Clip skip", int, apply_override("CLIP_stop_at_last_layers")),
-    AxisOption("Denoising", float, apply_field("denoising_strength")),
-    AxisOption("Size", str, apply_size),
-]  # fmt: skip
+axis_options = _own_axes()
 
 _NUMBER = r"\s*([+-]?\s*\d+(?:\.\d*)?)\s*"
 _RANGE = re.compile(rf"{_NUMBER}-{_NUMBER}(?:\(([+-]\d+(?:\.\d*)?)\s*\))?\s*")
@@ -300,34 +303,34 @@ class Script(scripts.Script):
         try:
             return self._result(p, options, axes, given, cells, draw_legend, include_lone_images, include_sub_grids)
         finally:
-            sd_models.reload_model_weights()
+            sd_models.reload_model_weights(info=None)
 
     def _cell(self, p, options, axes, index, vary_seeds):
         """One generation; an error leaves its cell empty."""
-        if shared.state.interrupted or shared.state.stopping_generation:
-            return Processed(p, [], p.seed, "")
-        pc = copy(p)
-        pc.styles = list(pc.styles or [])
-        pc.override_settings = dict(pc.override_settings or {})
-        for option, values, i in zip(options, axes, index, strict=True):
-            option.apply(pc, values[i], values)
+        empty = partial(Processed, p, images_list=[], seed=p.seed)
+        if any((shared.state.stopping_generation, shared.state.interrupted)):
+            return empty()
+        own = copy(p)
+        own.styles, own.override_settings = list(p.styles or ()), dict(p.override_settings or {})
         stride = 1
-        for vary, i, values in zip(vary_seeds, index, axes, strict=True):
+        for option, values, i in zip(options, axes, index, strict=True):
+            option.apply(own, values[i], values)
+        for values, i, vary in zip(axes, index, vary_seeds, strict=True):
             if vary:
-                pc.seed += i * stride
+                own.seed += i * stride
                 stride *= len(values)
         try:
-            return process_images(pc)
+            return process_images(own)
         except Exception as error:  # noqa: BLE001 - the other cells are still wanted
-            errors.display(error, "generating image for xyz plot")
-            return Processed(p, [], p.seed, "")
+            errors.display(error, f"cell {index} of the X/Y/Z plot")
+            return empty()
 
     def _result(self, p, options, axes, given, cells, draw_legend, include_lone_images, include_sub_grids):
         """Grids first, then the cells that were asked for."""
         xs, ys, zs = axes
         done = [x for x in cells.values() if x.images]
         if not done:
-            return Processed(p, [], p.seed, "")
+            return Processed(p, images_list=[], seed=p.seed)
         result = copy(done[0])
         blank = Image.new("RGB", done[0].images[0].size)
         names = [

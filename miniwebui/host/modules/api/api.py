@@ -19,11 +19,10 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import HTTPException
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from modules import (
     errors,
-    extensions,
     images,
     infotext_utils,
     progress,
@@ -45,6 +44,10 @@ _NOT_FOR_PROCESSING = (
 )  # fmt: skip
 
 
+def _failure(detail: str, status: int = 500) -> HTTPException:
+    return HTTPException(status, detail)
+
+
 def verify_url(url: str) -> bool:
     """True if all addresses of the host in the URL are public."""
     try:
@@ -58,27 +61,28 @@ def decode_base64_to_image(encoding: str) -> Image.Image:
     """An image from base64 text, a data URI, or (where the settings allow it) a URL."""
     if encoding.startswith(("http://", "https://")):
         return _download_image(encoding)
-    if encoding.startswith("data:image/"):
-        encoding = encoding.split(",", 1)[-1]
+    data = encoding.rpartition(",")[2] if encoding.startswith("data:") else encoding
     try:
-        return images.read(BytesIO(base64.b64decode(encoding)))
+        return images.read(BytesIO(base64.b64decode(data)))
     except (OSError, binascii.Error, ValueError) as error:
-        raise HTTPException(status_code=500, detail="Invalid encoded image") from error
+        raise _failure("Invalid encoded image") from error
 
 
 def _download_image(url: str) -> Image.Image:
     import httpx
 
-    opts = shared.opts
-    if not opts.api_enable_requests:
-        raise HTTPException(status_code=500, detail="Requests not allowed")
-    if opts.api_forbid_local_requests and not verify_url(url):
-        raise HTTPException(status_code=500, detail="Request to local resource not allowed")
-    headers = {"user-agent": opts.api_useragent} if opts.api_useragent else {}
+    wanted = shared.opts
+    for allowed, reason in (
+        (wanted.api_enable_requests, "Requests not allowed"),
+        (not wanted.api_forbid_local_requests or verify_url(url), "Request to local resource not allowed"),
+    ):
+        if not allowed:
+            raise _failure(reason)
+    agent = {"user-agent": wanted.api_useragent} if wanted.api_useragent else {}
     try:
-        return images.read(BytesIO(httpx.get(url, timeout=30, headers=headers).content))
+        return images.read(BytesIO(httpx.get(url, timeout=30, headers=agent).content))
     except (OSError, httpx.HTTPError) as error:
-        raise HTTPException(status_code=500, detail="Invalid image url") from error
+        raise _failure("Invalid image url") from error
 
 
 def encode_pil_to_base64(image: Image.Image | str) -> str:
@@ -88,17 +92,13 @@ def encode_pil_to_base64(image: Image.Image | str) -> str:
     kind = shared.opts.samples_format.lower()
     buffer = BytesIO()
     if kind == "png":
-        metadata = PngImagePlugin.PngInfo()
-        texts = {k: v for k, v in image.info.items() if isinstance(k, str) and isinstance(v, str)}
-        for key, value in texts.items():
-            metadata.add_text(key, value)
-        image.save(buffer, format="PNG", pnginfo=metadata if texts else None)
+        image.save(buffer, format="PNG", pnginfo=images.png_texts(image.info))
     elif kind in ("jpg", "jpeg", "webp"):
         plain = image.convert("RGB") if image.mode in ("RGBA", "P") else image
         exif = images.exif_with_comment(image.info.get("parameters") or "")
         plain.save(buffer, format="WEBP" if kind == "webp" else "JPEG", exif=exif, quality=shared.opts.jpeg_quality)
     else:
-        raise HTTPException(status_code=500, detail="Invalid image format")
+        raise _failure("Invalid image format")
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
@@ -116,7 +116,7 @@ def api_middleware(app: FastAPI) -> None:
             print(f"API {response.status_code} {request.method} {path} {duration} s")
         return response
 
-    def handle_exception(request: Request, error: Exception) -> JSONResponse:
+    async def handle_exception(request: Request, error: Exception) -> JSONResponse:
         own = vars(error)
         content = {
             "error": type(error).__name__,
@@ -129,19 +129,15 @@ def api_middleware(app: FastAPI) -> None:
         return JSONResponse(status_code=own.get("status_code", 500), content=jsonable_encoder(content))
 
     @app.middleware("http")
-    async def exception_handling(request: Request, call_next):
+    async def answer_errors(request: Request, call_next):
         try:
-            return await call_next(request)
+            answer = await call_next(request)
         except Exception as error:  # noqa: BLE001 - each becomes an answer
-            return handle_exception(request, error)
+            answer = await handle_exception(request, error)
+        return answer
 
-    @app.exception_handler(Exception)
-    async def any_exception(request: Request, error: Exception):
-        return handle_exception(request, error)
-
-    @app.exception_handler(HTTPException)
-    async def http_exception(request: Request, error: HTTPException):
-        return handle_exception(request, error)
+    for kind in (Exception, HTTPException):
+        app.add_exception_handler(kind, handle_exception)
 
 
 class Api:
@@ -166,25 +162,17 @@ class Api:
             ("samplers", self.get_samplers, get, list[models.SamplerItem]),
             ("schedulers", self.get_schedulers, get, list[models.SchedulerItem]),
             ("upscalers", self.get_upscalers, get, list[models.UpscalerItem]),
-            ("latent-upscale-modes", self.get_latent_upscale_modes, get, list[models.LatentUpscalerModeItem]),
+            ("latent-upscale-modes", self.list_latent_upscale_modes, get, list[models.LatentUpscalerModeItem]),
             ("sd-models", self.get_sd_models, get, list[models.SDModelItem]),
             ("sd-vae", self.get_nothing, get, None),
-            ("hypernetworks", self.get_nothing, get, None),
-            ("face-restorers", self.get_nothing, get, None),
-            ("realesrgan-models", self.get_nothing, get, None),
             ("prompt-styles", self.get_nothing, get, None),
-            ("embeddings", self.get_embeddings, get, None),
-            ("refresh-checkpoints", self.refresh_checkpoints, post, None),
+            ("refresh-checkpoints", self.list_checkpoints_again, post, None),
             ("unload-checkpoint", self.unloadapi, post, None),
             ("reload-checkpoint", self.reloadapi, post, None),
-            ("memory", self.get_memory, get, models.MemoryResponse),
             ("scripts", self.get_scripts_list, get, models.ScriptsList),
             ("script-info", self.get_script_info, get, list[models.ScriptInfo]),
-            ("extensions", self.get_extensions_list, get, list[models.ExtensionItem]),
         ):
             self.add_api_route(f"/sdapi/v1/{path}", endpoint, methods=methods, response_model=response)
-        if shared.cmd_opts.api_server_stop:
-            self.add_api_route("/sdapi/v1/server-stop", self.stop_webui, methods=post)
 
         if not scripts.scripts_txt2img.scripts or not scripts.scripts_img2img.scripts:
             ui.create_ui()
@@ -208,7 +196,7 @@ class Api:
         """The values a page that nobody touched would send: made by calling each ui() again."""
         args: list[Any] = [None] * max([1, *[x.args_to or 0 for x in runner.scripts]])
         args[0] = 0
-        with gr.Blocks(analytics_enabled=False):
+        with gr.Blocks():
             for script in runner.scripts:
                 controls = scripts.wrap_call(script.ui, script.filename, "ui", script.is_img2img)
                 if controls:
@@ -245,10 +233,10 @@ class Api:
             return {}
         types = models.txt2img_fields if tab == "txt2img" else models.img2img_fields
         fields = infotext_utils.paste_fields[tab]["fields"]
-        params = infotext_utils.parse_generation_parameters(request.infotext)
+        read = infotext_utils.parse_generation_parameters(request.infotext)
 
         def value_of(field) -> Any:
-            value = field.function(params) if field.function else params.get(field.label)
+            value = field.value_in(read)
             if isinstance(value, dict) and "__type__" in value:
                 value = value.get("value")
             kind = types[field.api][0] if field.api in types else type(getattr(field.component, "value", None))
@@ -257,15 +245,12 @@ class Api:
             return value if kind is Any or isinstance(value, kind) else kind(value)
 
         written = models.fields_set(request)
-        for field in fields:
-            if field.api and field.api in types and field.api not in written:
-                value = value_of(field)
-                if value is not None:
-                    setattr(request, field.api, value)
-        overrides = dict(request.override_settings or {})
-        for _, key, value in infotext_utils.get_override_settings(params):
-            overrides.setdefault(key, value)
-        request.override_settings = overrides
+        left_out = [x for x in fields if x.api in types and x.api not in written]
+        for name, value in [(x.api, value_of(x)) for x in left_out]:
+            if value is not None:
+                setattr(request, name, value)
+        settings = {key: value for _, key, value in infotext_utils.get_override_settings(read)}
+        request.override_settings = {**settings, **(request.override_settings or {})}
 
         indexes = {id(x): i for i, x in enumerate(runner.inputs)}
         found = {indexes[id(x.component)]: value_of(x) for x in fields if id(x.component) in indexes}
@@ -280,7 +265,7 @@ class Api:
             request.sampler_name or request.sampler_index, request.scheduler
         )
         if name not in sd_samplers.all_samplers_map:
-            raise HTTPException(status_code=400, detail="Sampler not found")
+            raise _failure("Sampler not found", 400)
         args = {k: v for k, v in vars(request).items() if k not in _NOT_FOR_PROCESSING}
         args.update(changes, sampler_name=name)
         args["do_not_save_samples"] = args["do_not_save_grid"] = not request.save_images
@@ -302,31 +287,33 @@ class Api:
                 progress.finish_task(task)
             finally:
                 shared.state.end()
-                shared.total_tqdm.clear()
         return processed, [encode_pil_to_base64(x) for x in processed.images] if request.send_images else []
 
-    def text2imgapi(self, txt2imgreq: models.StableDiffusionTxt2ImgProcessingAPI):
-        processed, encoded = self._generate(
-            txt2imgreq, "txt2img", scripts.scripts_txt2img, self.default_script_arg_txt2img,
+    @staticmethod
+    def _answer(kind: type, request, processed, encoded: list[str]):
+        return kind(images=encoded, parameters=dict(vars(request)), info=processed.js())
+
+    def text2imgapi(self, request: models.StableDiffusionTxt2ImgProcessingAPI):
+        done = self._generate(
+            request, "txt2img", scripts.scripts_txt2img, self.default_script_arg_txt2img,
             StableDiffusionProcessingTxt2Img, {},
         )  # fmt: skip
-        return models.TextToImageResponse(images=encoded, parameters=dict(vars(txt2imgreq)), info=processed.js())
+        return self._answer(models.TextToImageResponse, request, *done)
 
-    def img2imgapi(self, img2imgreq: models.StableDiffusionImg2ImgProcessingAPI):
-        if img2imgreq.init_images is None:
-            raise HTTPException(status_code=404, detail="Init image not found")
-        changes = {
-            "init_images": [decode_base64_to_image(x) for x in img2imgreq.init_images],
-            "mask": decode_base64_to_image(img2imgreq.mask) if img2imgreq.mask else None,
+    def img2imgapi(self, request: models.StableDiffusionImg2ImgProcessingAPI):
+        if request.init_images is None:
+            raise _failure("Init image not found", 404)
+        pictures = {
+            "init_images": [decode_base64_to_image(x) for x in request.init_images],
+            "mask": decode_base64_to_image(request.mask) if request.mask else None,
         }
-        processed, encoded = self._generate(
-            img2imgreq, "img2img", scripts.scripts_img2img, self.default_script_arg_img2img,
-            StableDiffusionProcessingImg2Img, changes,
+        done = self._generate(
+            request, "img2img", scripts.scripts_img2img, self.default_script_arg_img2img,
+            StableDiffusionProcessingImg2Img, pictures,
         )  # fmt: skip
-        if not img2imgreq.include_init_images:
-            img2imgreq.init_images = None
-            img2imgreq.mask = None
-        return models.ImageToImageResponse(images=encoded, parameters=dict(vars(img2imgreq)), info=processed.js())
+        if request.include_init_images is not True:
+            request.init_images = request.mask = None
+        return self._answer(models.ImageToImageResponse, request, *done)
 
     # Progress
 
@@ -356,23 +343,22 @@ class Api:
 
     # Facts and settings
 
-    def pnginfoapi(self, req: models.PNGInfoRequest):
-        info, items = images.read_info_from_image(decode_base64_to_image(req.image.strip()))
-        info = info or ""
-        params = infotext_utils.parse_generation_parameters(info)
-        script_callbacks.infotext_pasted_callback(info, params)
-        return models.PNGInfoResponse(info=info, items=jsonable_encoder(items), parameters=params)
+    def pnginfoapi(self, picture: models.PNGInfoRequest):
+        text, items = images.read_info_from_image(decode_base64_to_image(picture.image.strip()))
+        parameters = infotext_utils.parse_generation_parameters(text or "")
+        script_callbacks.infotext_pasted_callback(text or "", parameters)
+        return models.PNGInfoResponse(info=text or "", items=jsonable_encoder(items), parameters=parameters)
 
     def get_config(self):
         return {k: v for k, v in shared.opts.data.items() if isinstance(v, (str, int, float, list, dict, type(None)))}
 
-    def set_config(self, req: dict[str, Any]):
-        checkpoint = req.get("sd_model_checkpoint")
+    def set_config(self, wanted: dict[str, Any]):
+        checkpoint = wanted.get("sd_model_checkpoint")
         if checkpoint is not None and checkpoint not in sd_models.checkpoint_aliases:
             raise RuntimeError(f"model {checkpoint!r} not found")
-        for key, value in req.items():
-            shared.opts.set(key, value, is_api=True)
-        shared.opts.save(shared.config_filename)
+        for pair in wanted.items():
+            shared.opts.set(*pair, is_api=True)
+        shared.opts.save(filename=shared.config_filename)
 
     def get_cmd_flags(self):
         return vars(shared.cmd_opts)
@@ -387,7 +373,7 @@ class Api:
     def get_upscalers(self):
         return [{"name": x.name, "scale": x.scale} for x in shared.sd_upscalers]
 
-    def get_latent_upscale_modes(self):
+    def list_latent_upscale_modes(self):
         return [{"name": x} for x in shared.latent_upscale_modes]
 
     def get_sd_models(self):
@@ -406,43 +392,19 @@ class Api:
         """Kinds of models this host does not have."""
         return []
 
-    def get_embeddings(self):
-        return {"loaded": {}, "skipped": {}}
-
-    def refresh_checkpoints(self):
+    def _locked(self, action) -> dict:
         with self.queue_lock:
-            sd_models.list_models()
+            action()
+        return {}
+
+    def list_checkpoints_again(self):
+        self._locked(sd_models.list_models)
 
     def unloadapi(self):
-        with self.queue_lock:
-            sd_models.unload_model_weights()
-        return {}
+        return self._locked(sd_models.unload_model_weights)
 
     def reloadapi(self):
-        with self.queue_lock:
-            sd_models.reload_model_weights()
-        return {}
-
-    def get_memory(self):
-        import psutil
-        import torch
-
-        process = psutil.Process()
-        used = process.memory_info().rss
-        total = 100 * used / process.memory_percent()
-        ram = {"free": total - used, "used": used, "total": total}
-        if not torch.cuda.is_available():
-            return models.MemoryResponse(ram=ram, cuda={"error": "unavailable"})
-        free, total = torch.cuda.mem_get_info()
-        stats = torch.cuda.memory_stats(shared.device)
-        cuda: dict[str, Any] = {"system": {"free": free, "used": total - free, "total": total}}
-        for name, key in (
-            ("active", "active_bytes"), ("allocated", "allocated_bytes"), ("reserved", "reserved_bytes"),
-            ("inactive", "inactive_split_bytes"),
-        ):  # fmt: skip
-            cuda[name] = {x: stats.get(f"{key}.all.{x}", 0) for x in ("current", "peak")}
-        cuda["events"] = {"retries": stats.get("num_alloc_retries", 0), "oom": stats.get("num_ooms", 0)}
-        return models.MemoryResponse(ram=ram, cuda=cuda)
+        return self._locked(sd_models.reload_model_weights)
 
     def get_scripts_list(self):
         names = [
@@ -454,11 +416,3 @@ class Api:
     def get_script_info(self):
         runners = (scripts.scripts_txt2img, scripts.scripts_img2img)
         return [x.api_info for runner in runners for x in runner.scripts if x.api_info is not None]
-
-    def get_extensions_list(self):
-        extensions.list_extensions()
-        return [{"name": x.name, "enabled": x.enabled, **x.read_info_from_repo()} for x in extensions.extensions]
-
-    def stop_webui(self):
-        shared.state.server_command = "stop"
-        return Response("Stopping.")

@@ -161,11 +161,6 @@ class SDModelItem(BaseModel):
     config: str | None = None
 
 
-class MemoryResponse(BaseModel):
-    ram: dict
-    cuda: dict
-
-
 class ScriptsList(BaseModel):
     txt2img: list = []
     img2img: list = []
@@ -185,16 +180,6 @@ class ScriptInfo(BaseModel):
     is_alwayson: bool | None = None
     is_img2img: bool | None = None
     args: list[ScriptArg]
-
-
-class ExtensionItem(BaseModel):
-    name: str
-    remote: str
-    branch: str
-    commit_hash: str
-    version: str
-    commit_date: str
-    enabled: bool
 
 
 def script_arg(control: Any) -> ScriptArg:

@@ -9,8 +9,7 @@ from modules.ui_components import InputAccordion
 
 def title_of(name: str | None) -> str | None:
     """Title of the checkpoint an infotext names."""
-    info = sd_models.get_closet_checkpoint_match(name)
-    return None if info is None else info.title
+    return getattr(sd_models.get_closet_checkpoint_match(name), "title", None)
 
 
 class ScriptRefiner(scripts.ScriptBuiltinUI):

@@ -26,12 +26,10 @@ class ScriptSampler(scripts.ScriptBuiltinUI):
             steps = gr.Slider(minimum=1, maximum=150, step=1, elem_id=f"{tab}_steps", label="Sampling steps", value=20)
         self.infotext_fields = [
             PasteField(steps, "Steps", api="steps"),
-            PasteField(sampler, sd_samplers.get_sampler_from_infotext, api="sampler_name"),
-            PasteField(schedule, sd_samplers.get_scheduler_from_infotext, api="scheduler"),
+            PasteField(sampler, lambda d: sd_samplers.names_of_infotext(d)[0], api="sampler_name"),
+            PasteField(schedule, lambda d: sd_samplers.names_of_infotext(d)[1], api="scheduler"),
         ]
         return steps, sampler, schedule
 
-    def setup(self, p, steps, sampler_name, scheduler):
-        p.steps = int(steps)
-        p.sampler_name = sampler_name
-        p.scheduler = scheduler
+    def setup(self, p, steps, sampler, schedule):
+        p.steps, p.sampler_name, p.scheduler = int(steps), sampler, schedule

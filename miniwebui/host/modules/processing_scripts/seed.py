@@ -28,26 +28,17 @@ class ScriptSeed(scripts.ScriptBuiltinUI):
         return "Seed"
 
     def ui(self, is_img2img):
-        with gr.Row(elem_id=self.elem_id("seed_row")):
+        ids = self.elem_id
+        with gr.Row(elem_id=ids("seed_row")):
             seed = gr.Number(label="Seed", value=-1, elem_id=self.elem_id("seed"), min_width=100, precision=0)
             random_seed = ToolButton(ui.random_symbol, elem_id=self.elem_id("random_seed"))
             reuse_seed = ToolButton(ui.reuse_symbol, elem_id=self.elem_id("reuse_seed"))
             extra = gr.Checkbox(label="Extra", elem_id=self.elem_id("subseed_show"), value=False)
-        with gr.Group(visible=False, elem_id=self.elem_id("seed_extras")) as extras:
-            with gr.Row(elem_id=self.elem_id("subseed_row")):
-                subseed = gr.Number(label="Variation seed", value=-1, elem_id=self.elem_id("subseed"), precision=0)
-                strength = gr.Slider(
-                    label="Variation strength", value=0.0, minimum=0, maximum=1, step=0.01,
-                    elem_id=self.elem_id("subseed_strength"),
-                )  # fmt: skip
-            with gr.Row(elem_id=self.elem_id("seed_resize_from_row")):
-                from_w, from_h = (
-                    gr.Slider(
-                        minimum=0, maximum=2048, step=8, value=0, label=f"Resize seed from {side}",
-                        elem_id=self.elem_id(f"seed_resize_from_{side[0]}"),
-                    )
-                    for side in ("width", "height")
-                )  # fmt: skip
+        with gr.Group(visible=False, elem_id=ids("seed_extras")) as extras, gr.Row(elem_id=ids("subseed_row")):
+            subseed = gr.Number(-1, label="Variation seed", elem_id=ids("subseed"), precision=0)
+            strength = gr.Slider(
+                label="Variation strength", value=0.0, minimum=0, maximum=1, step=0.01, elem_id=ids("subseed_strength")
+            )
         random_seed.click(fn=lambda: -1, inputs=[], outputs=[seed], show_progress=False)
         extra.change(fn=lambda x: gr.update(visible=x), inputs=[extra], outputs=[extras], show_progress=False)
 
@@ -61,21 +52,15 @@ class ScriptSeed(scripts.ScriptBuiltinUI):
             )
 
         self.on_after_component(connect_reuse, elem_id=f"generation_info_{self.tabname}")
+        variation = ((subseed, "", ""), (strength, " strength", "_strength"))
         self.infotext_fields = [
             PasteField(seed, "Seed", api="seed"),
-            PasteField(extra, lambda d: "Variation seed" in d or "Seed resize from-1" in d),
-            PasteField(subseed, "Variation seed", api="subseed"),
-            PasteField(strength, "Variation seed strength", api="subseed_strength"),
-            PasteField(from_w, "Seed resize from-1", api="seed_resize_from_w"),
-            PasteField(from_h, "Seed resize from-2", api="seed_resize_from_h"),
+            PasteField(extra, lambda d: "Variation seed" in d),
+            *(PasteField(box, f"Variation seed{what}", api=f"subseed{api}") for box, what, api in variation),
         ]
-        return seed, extra, subseed, strength, from_w, from_h
+        return seed, extra, subseed, strength
 
-    def setup(self, p, seed, extra, subseed, subseed_strength, from_w, from_h):
+    def setup(self, p, seed, extra, subseed, strength):
         p.seed = seed
-        if extra and subseed_strength > 0:
-            p.subseed = subseed
-            p.subseed_strength = subseed_strength
-        if extra and from_w > 0 and from_h > 0:
-            p.seed_resize_from_w = int(from_w)
-            p.seed_resize_from_h = int(from_h)
+        if extra and strength > 0:
+            p.subseed, p.subseed_strength = subseed, strength
