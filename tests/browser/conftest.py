@@ -72,8 +72,12 @@ def keep_picture(page: "sync_api.Page", folder: Path, name: str) -> None:
 
 @pytest.fixture
 def open_page(browser, webui_url, screenshots, request) -> Iterator[Callable[[str], WebUI]]:  # noqa: F811
-    """Opens a fresh page, light or dark. After the test: a screenshot, and no errors may be in the page's console."""
+    """Opens a fresh page, light or dark. After the test: a screenshot, and no errors may be in the page's console.
+
+    A1111's page has errors of its own; there, and on other hosts that are given, only errors that name us count.
+    """
     contexts, errors = [], []
+    any_counts = not request.config.getoption("--webui-url")
 
     def open_in(theme: str = "light") -> WebUI:
         context = browser.new_context(viewport={"width": 1400, "height": 1000}, color_scheme=theme)
@@ -81,7 +85,7 @@ def open_page(browser, webui_url, screenshots, request) -> Iterator[Callable[[st
         context.set_default_timeout(PAGE_MS)
         context.route(lambda url: not url.startswith(webui_url), _answer_for_others)
         page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("pageerror", lambda error: errors.append(error.stack or str(error)))
         page.on("console", lambda line: errors.append(f"{line.text} {line.location}") if line.type == "error" else None)
         return WebUI(page, webui_url, theme)
 
@@ -91,7 +95,7 @@ def open_page(browser, webui_url, screenshots, request) -> Iterator[Callable[[st
         for page in context.pages:
             keep_picture(page, screenshots, f"{name}-{number}")
         context.close()
-    assert errors == []
+    assert [error for error in errors if any_counts or "animatediff" in error.lower()] == []
 
 
 @pytest.fixture

@@ -9,6 +9,21 @@ from tests.browser.webui_page import file_name
 SMALL = {"steps": 2, "width": 128, "height": 128, "seed": 1}
 MP4 = 'video/mp4; codecs="avc1.42E01E"'
 
+# Opens the host's lightbox as its script does; where the host has none, one like A1111's.
+LIGHTBOX = """source => {
+    let box = document.getElementById("lightboxModal");
+    if (!box) {
+        box = document.createElement("div");
+        box.id = "lightboxModal";
+        box.style.cssText = "position: fixed; inset: 0; z-index: 1001; background: black;";
+        box.onclick = () => { box.style.display = "none"; };
+        box.innerHTML = '<img id="modalImage" class="modalImageFullscreen">';
+        document.body.appendChild(box);
+    }
+    document.getElementById("modalImage").src = source;
+    box.style.display = "flex";
+}"""
+
 
 @pytest.fixture
 def tab(webui, modules):
@@ -79,6 +94,18 @@ def test_gif_and_mp4_in_the_gallery(webui, tab, snap):
     expect(player).to_have_count(0)
 
 
+def test_video_in_a_lightbox(webui, tab):
+    """A1111 shows the selected picture over the whole page, in an element that is not a part of Gradio's."""
+    tab.panel.set(format=["MP4"])
+    tab.generate()
+    webui.page.evaluate(LIGHTBOX, tab.shown.get_attribute("src"))
+    assert_plays(webui.page.locator("#modalImage"))
+    webui.page.locator("#lightboxModal video").click()
+    expect(webui.page.locator("#lightboxModal")).to_be_visible()
+    webui.page.evaluate("() => document.getElementById('modalImage').setAttribute('src', 'data:image/gif;base64,')")
+    expect(webui.page.locator("#lightboxModal video")).to_have_count(0)
+
+
 def test_webm_and_webp_in_the_gallery(webui, tab, snap):
     tab.panel.set(format=["WEBP", "WEBM"])
     tab.generate()
@@ -144,7 +171,7 @@ def test_memory_buttons(tab):
     tab.generate()
 
 
-def test_disabled_again_makes_a_plain_image(tab, session_host):
+def test_disabled_again_makes_a_plain_image(tab):
     tab.generate()
     tab.panel.set(enable=False)
     tab.generate()
