@@ -49,22 +49,42 @@ def test_plain_infotext_leaves_animatediff_alone(webui):
     tab.panel.expect(**changed | {"enable": False})
 
 
-def test_refresh_finds_a_new_motion_module(webui, options, module_folder, modules, tmp_path):
-    shutil.copy(module_folder / modules.v2, tmp_path)
+@pytest.fixture
+def own_folder(options, module_folder, modules, tmp_path) -> Path:
+    """A folder of motion modules for one test, with the names that the page knows."""
+    for name in (modules.v1, modules.v2, modules.v3):
+        shutil.copy(module_folder / name, tmp_path)
     options(animatediff_model_path=str(tmp_path))
+    return tmp_path
+
+
+def test_refresh_finds_a_new_motion_module(webui, own_folder, module_folder, modules):
     panel = webui.txt2img.panel
     panel.open()
-    panel.press_refresh()
     panel.set(model=modules.v2)
     before = checkpoint_loads(module_folder)
-    shutil.copy(module_folder / modules.v1, tmp_path / "a_new_one.safetensors")
-    assert panel.models() == [modules.v2]
+    names = panel.models()
+    shutil.copy(own_folder / modules.v1, own_folder / "a_new_one.safetensors")
+    assert panel.models() == names
     panel.press_refresh()
-    assert panel.models() == ["a_new_one.safetensors", modules.v2]
+    assert panel.models() == ["a_new_one.safetensors", *names]
     panel.expect(model=modules.v2)
     panel.set(model="a_new_one.safetensors")
     panel.expect(model="a_new_one.safetensors")
     assert checkpoint_loads(module_folder) == before
+
+
+def test_choosing_after_refresh(webui, own_folder, modules, request):
+    if webui.gradio.startswith("4."):
+        reason = "Gradio 4 ignores a click on the entry that now stands where the chosen one stood before the refresh"
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+    panel = webui.txt2img.panel
+    panel.open()
+    panel.set(model=modules.v2)
+    shutil.copy(own_folder / modules.v1, own_folder / "a_new_one.safetensors")
+    panel.press_refresh()
+    panel.set(model=modules.v1)
+    expect(panel.field("model").locator("input").first).to_have_value(modules.v1, timeout=5000)
 
 
 def checkpoint_loads(module_folder: Path) -> int | None:

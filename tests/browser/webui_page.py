@@ -159,6 +159,7 @@ class WebUI:
         page.goto(f"{url}/?__theme={theme}")
         self.txt2img, self.img2img = Tab(page, "txt2img"), Tab(page, "img2img")
         expect(self.txt2img.panel.accordion).to_be_visible()
+        self.gradio = page.evaluate("() => window.gradio_config.version")
 
     def open_tab(self, name: str) -> Tab:
         self.page.locator("#tabs > .tab-nav").get_by_role("tab", name=name, exact=True).or_(

@@ -78,7 +78,7 @@ def test_host_that_never_answers_is_ended(tmp_path, monkeypatch):
     started = []
     popen = subprocess.Popen
     monkeypatch.setattr(server.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
-    with pytest.raises(server.ServerFailedError, match="did not answer"):
+    with pytest.raises(server.ServerFailedError, match="did not start"):
         server.start(log=tmp_path / "log", timeout=1)
     assert started[0].poll() is not None
 
