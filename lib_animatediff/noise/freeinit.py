@@ -16,7 +16,7 @@ import math
 
 import torch
 
-from ..errors import RequestError
+from lib_animatediff.errors import RequestError
 
 FILTER_KINDS = ("butterworth", "gaussian", "ideal", "box")
 

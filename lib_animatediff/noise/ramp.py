@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from ..errors import RequestError
+from lib_animatediff.errors import RequestError
 
 
 def image_ramp(frames: int, power: float, scale: float) -> torch.Tensor:

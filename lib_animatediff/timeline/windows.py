@@ -7,7 +7,7 @@ one hop apart, the whole row of them moved from step to step so that borders do 
 
 from collections.abc import Iterable
 
-from ..errors import RequestError
+from lib_animatediff.errors import RequestError
 
 CLOSED_LOOP_WORDS = ("N", "R-P", "R+P", "A")
 
