@@ -1,5 +1,7 @@
 """Options of the test run (pytest reads them here even when it is given no path)."""
 
+from pathlib import Path
+
 
 def pytest_addoption(parser):
     group = parser.getgroup("live", "the contract over HTTP")
@@ -10,6 +12,9 @@ def pytest_addoption(parser):
     group.addoption("--size", type=int, default=64, help="width and height of the frames")
     group.addoption(
         "--miniwebui-flags", default="--use-cpu all --no-half", help="flags of the miniwebui that is started"
+    )
+    parser.getgroup("browser", "the page in Chromium").addoption(
+        "--screenshots", type=Path, help="folder to keep the screenshots in; without it they go to a temporary one"
     )
 
 

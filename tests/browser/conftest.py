@@ -35,12 +35,6 @@ FLAGS = (
 )
 
 
-def pytest_addoption(parser):
-    parser.getgroup("browser", "the page in Chromium").addoption(
-        "--screenshots", type=Path, help="folder to keep the screenshots in; without it they go to a temporary one"
-    )
-
-
 @pytest.fixture(scope="session")
 def browser() -> Iterator["sync_api.Browser"]:
     chromium = find_chromium()

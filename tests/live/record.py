@@ -55,6 +55,8 @@ def record(host: Host, names: dict[str, str], frames: int, steps: int, cases: li
         made = host.txt2img(body)
         if family is None and len(made.data) > frames:
             made.data = made.data[1:]  # a grid in front
+        if len(made.frames) != frames:
+            raise SystemExit(f"{case}: {len(made.frames)} frames instead of {frames}; see the host's log")
         recorded[case] = made.frames
         print(f"{case}: {made.frames.shape} {made.seconds:.1f} s", flush=True)
     return recorded
