@@ -88,17 +88,46 @@ class TemporalTransformer(nn.Module):
         # Not a buffer: casting the module to fp16 and back must not round the table.
         self.positions = torch.stack(tables).to(torch.promote_types(tables[0].dtype, torch.float32))
         self._tables: tuple[tuple, Tensor] | None = None
+        self._block = torch.cat([parameter.detach().reshape(-1) for parameter in self.parameters()])
+        self._lay_out()
         self.eval()
+
+    def _lay_out(self) -> None:
+        """Make the parameters views of one block of memory.
+
+        Small tensors come from the heap of the thread that asks, and a server has many threads: loading now in one and
+        now in another, as for an X/Y/Z plot, would leave a module's worth of holes in each. Blocks go back whole.
+        """
+        start = 0
+        for module in self.modules():
+            for name, parameter in list(module.named_parameters(recurse=False)):
+                view = self._block[start : start + parameter.numel()].view(parameter.shape)
+                start += parameter.numel()
+                try:
+                    parameter.data = view
+                except RuntimeError:  # from one kind of device to another a parameter cannot keep its identity
+                    setattr(module, name, nn.Parameter(view, requires_grad=parameter.requires_grad))
+
+    def _is_one_block(self) -> bool:
+        block = self._block.untyped_storage()
+        return all(
+            parameter.device == self._block.device and parameter.untyped_storage().data_ptr() == block.data_ptr()
+            for parameter in self.parameters()
+        )
 
     @property
     def max_frames(self) -> int:
         """Rows of the position table: the longest window this module can see."""
         return self.positions.shape[1]
 
-    def _apply(self, *args, **kwargs):
+    def _apply(self, fn, *args, **kwargs):
         self._tables = None
         with torch.inference_mode(False):  # a host may move us within inference mode; that must not mark the weights
-            return super()._apply(*args, **kwargs)
+            if not self._is_one_block():  # a host moved some of the weights by themselves
+                return super()._apply(fn, *args, **kwargs)
+            self._block = fn(self._block)
+            self._lay_out()
+        return self
 
     def forward(self, x: Tensor, frames: int, *, chunk_bytes: int | None = None) -> Tensor:
         """x: (groups * frames, C, H, W), frames of a group next to each other; returns the same shape, x included.

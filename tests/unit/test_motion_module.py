@@ -224,3 +224,21 @@ def test_weights_are_frozen_and_never_inference_tensors():
     x = latents(4, dtype=torch.float32).requires_grad_()
     module(x, 4).sum().backward()
     assert x.grad.isfinite().all()
+
+
+def test_the_weights_stay_one_block_of_memory_wherever_they_are_moved():
+    module = TemporalTransformer(random_tensors(32))
+    values = {name: value.clone() for name, value in module.state_dict().items()}
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        module.to(dtype=dtype)
+        assert len({value.untyped_storage().data_ptr() for value in module.parameters()}) == 1
+    assert all(torch.equal(value.half(), values[name].half()) for name, value in module.state_dict().items())
+
+
+def test_weights_moved_one_by_one_are_not_lost():
+    module = TemporalTransformer(random_tensors(32))
+    changed = module.norm
+    changed.weight = torch.nn.Parameter(changed.weight.detach() + 1, requires_grad=False)
+    expected = changed.weight.clone()
+    module.to(dtype=torch.float64)
+    assert torch.equal(changed.weight, expected.double())
