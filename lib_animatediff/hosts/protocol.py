@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -71,6 +70,3 @@ class Host(Protocol):
 
     def noise_gain(self, p: Any, sampler: Any) -> float:
         """What a variance-preserving latent is multiplied with to stand for the unit noise that ``sample`` takes."""
-
-
-HostFactory = Callable[[], "Host | None"]
