@@ -12,7 +12,7 @@ from bench.peers import diffusers_module
 from bench.products import products
 from bench.shapes import SD15, random_tensors
 from bench.unet import unet_steps
-from lib_animatediff.motion.module import TemporalTransformer
+from lib_animatediff.motion.module import Scratch, TemporalTransformer
 
 COLUMNS = (("modules", 18), ("ms", 9), ("products", 9), ("ratio", 6), ("±", 5), ("MiB", 7))
 COLUMNS += (("diffusers", 10), ("ratio", 6), ("MiB", 7))
@@ -62,17 +62,19 @@ def main() -> None:
     print(" ".join(f"{name:>{width}}" for name, width in COLUMNS))
     collected: dict[str, list[tuple[int, Times]]] = {"ours": [], "products": [], "diffusers": []}
     peaks: dict[str, int] = {"ours": 0, "diffusers": 0}
+    scratch = Scratch()  # as in a run: shared by all modules
     for shape in SD15:
         x = torch.randn(shape.latents(args.clips, args.frames, width, height), device=args.device, dtype=dtype)
         module = TemporalTransformer(random_tensors(shape.channels, args.device, dtype))
         tokens = x.numel() // shape.channels
         candidates = {
-            "ours": lambda module=module, x=x: module(x, args.frames),
+            "ours": lambda module=module, x=x: module(x, args.frames, scratch=scratch),
             "products": products(shape.channels, tokens, args.frames, args.device, dtype),
             "diffusers": diffusers_module(shape.channels, args.frames, x),
         }
         candidates = {name: run for name, run in candidates.items() if run is not None}
         times = interleaved(candidates, args.rounds, args.device)
+        candidates["ours"] = lambda module=module, x=x: module(x, args.frames)  # its scratch counts as its memory
         memory = {name: peak_bytes(candidates[name], args.device) for name in candidates if name != "products"}
         for name, measured in times.items():
             collected[name].append((shape.count, measured))

@@ -57,6 +57,27 @@ class Weights(nn.Module):
         return self.weight.to(x.device, x.dtype), bias
 
 
+class Scratch:
+    """Memory for intermediates that the calls of one run share, one after the other.
+
+    Pages fresh from the system cost a CPU about as much as a twentieth of the products; on other devices torch keeps
+    freed memory itself.
+    """
+
+    def __init__(self) -> None:
+        self._kept: Tensor | None = None
+
+    def take(self, size: int, like: Tensor) -> Tensor:
+        """(size,), uninitialised, in the dtype and on the device of ``like``; the same memory at the next call."""
+        if like.device.type != "cpu":
+            return like.new_empty(size)
+        if self._kept is None or self._kept.dtype != like.dtype or self._kept.numel() < size:
+            self._kept = None  # or both would be there for a moment
+            with torch.inference_mode(False):  # else writing into it outside inference mode would be refused
+                self._kept = torch.empty(size, dtype=like.dtype)
+        return self._kept[:size]
+
+
 class TemporalTransformer(nn.Module):
     """GroupNorm, two self-attentions over the frames and a feed-forward, added to the input.
 
@@ -129,10 +150,13 @@ class TemporalTransformer(nn.Module):
             self._lay_out()
         return self
 
-    def forward(self, x: Tensor, frames: int, *, chunk_bytes: int | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, frames: int, *, chunk_bytes: int | None = None, scratch: Scratch | None = None
+    ) -> Tensor:
         """x: (groups * frames, C, H, W), frames of a group next to each other; returns the same shape, x included.
 
-        Computes in the dtype of x, on its device, under autocast too. ``chunk_bytes`` bounds the intermediates.
+        Computes in the dtype of x, on its device, under autocast too. ``chunk_bytes`` bounds the intermediates,
+        ``scratch`` is where they may lie; modules that run one after the other can share it.
         Raises AnimateDiffError when there are more frames than positions.
         """
         if frames > self.max_frames:
@@ -145,9 +169,9 @@ class TemporalTransformer(nn.Module):
         with _no_autocast(x.device.type):
             if torch.is_grad_enabled() and (x.requires_grad or self.proj_in.weight.requires_grad):
                 return self._forward_differentiable(x, frames)
-            return self._forward_in_place(x, frames, chunk_bytes)
+            return self._forward_in_place(x, frames, chunk_bytes, scratch or Scratch())
 
-    def _forward_in_place(self, x: Tensor, frames: int, chunk_bytes: int | None) -> Tensor:
+    def _forward_in_place(self, x: Tensor, frames: int, chunk_bytes: int | None, scratch: Scratch) -> Tensor:
         """The same sums without autograd: products take every layout as it lies and add to the residual in place."""
         batch, channels, height, width = x.shape
         if not x.is_contiguous(memory_format=torch.channels_last):
@@ -158,16 +182,18 @@ class TemporalTransformer(nn.Module):
         # slice of rows is contiguous, and the transpositions happen inside the first and the last product, one
         # product per frame. Where a frame is too small for a product of its own, a copy is cheaper.
         per_frame = height * width >= MIN_FRAME_PRODUCT
+        step = min(self._rows_per_chunk(x, frames, chunk_bytes), x.numel() // (frames * channels))
+        memory = scratch.take(x.numel() + step * frames * 8 * channels, x)
+        stream, wide = memory[: x.numel()].view(height * width, batch, channels), memory[x.numel() :]
         weight, bias = self.proj_in.like(x)
         if per_frame:
-            stream, weights = x.new_empty(height * width, batch, channels), weight.t().expand(batch, -1, -1)
+            weights = weight.t().expand(batch, -1, -1)
             torch.baddbmm(bias, normed.flatten(2).transpose(1, 2), weights, out=stream.transpose(0, 1))
         else:
-            stream = F.linear(normed.flatten(2).permute(2, 0, 1).contiguous(), weight, bias)
+            tokens = normed.flatten(2).permute(2, 0, 1).reshape(-1, channels)
+            torch.addmm(bias, tokens, weight.t(), out=stream.view(-1, channels))
         rows = stream.view(-1, frames, channels)
-        step = min(self._rows_per_chunk(x, frames, chunk_bytes), rows.shape[0])
         tables = self._position_tables(frames, x)
-        wide = x.new_empty(step * frames * 8 * channels)
         for start in range(0, rows.shape[0], step):
             self._block_in_place(rows[start : start + step], tables, wide)
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from lib_animatediff.errors import AnimateDiffError, UnsupportedError
 from lib_animatediff.motion.files import MotionModel
+from lib_animatediff.motion.module import Scratch
 from lib_animatediff.unet.groupnorm import across_frames
 from lib_animatediff.unet.slots import find_slots, norms_across_frames, output_channels
 
@@ -36,7 +37,7 @@ def check_fits(unet: nn.Module, model: MotionModel) -> None:
         )
 
 
-def _hook(module: nn.Module, frames: Callable[[], int]) -> Callable:
+def _hook(module: nn.Module, frames: Callable[[], int], scratch: Scratch) -> Callable:
     def run_motion_module(_layer: nn.Module, _inputs: tuple, output: torch.Tensor) -> torch.Tensor:
         length = frames()
         if output.shape[0] % length:
@@ -45,7 +46,7 @@ def _hook(module: nn.Module, frames: Callable[[], int]) -> Callable:
                 "Another extension changes the batch; disable it for this run."
             )
         place(module, output)
-        return module(output, length)
+        return module(output, length, scratch=scratch)
 
     return run_motion_module
 
@@ -65,11 +66,11 @@ def attach_motion(unet: nn.Module, model: MotionModel, frames: Callable[[], int]
     tree, and no class is touched. Raises UnsupportedError before anything is changed if ``model`` does not fit.
     """
     check_fits(unet, model)
-    slots = find_slots(unet)
+    slots, scratch = find_slots(unet), Scratch()
     with ExitStack() as stack:
         if model.family.norm_across_frames:
             stack.enter_context(across_frames(norms_across_frames(unet), frames))
         for name, module in model.slots.items():
-            handle = slots[name].register_forward_hook(_hook(module, frames))
+            handle = slots[name].register_forward_hook(_hook(module, frames, scratch))
             stack.callback(handle.remove)
         yield

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lib_animatediff.errors import AnimateDiffError
 from lib_animatediff.motion import module as motion_module
-from lib_animatediff.motion.module import TemporalTransformer, position_table
+from lib_animatediff.motion.module import Scratch, TemporalTransformer, position_table
 from tests.unit.motion_files import BLOCK, random_tensors
 
 
@@ -69,6 +69,19 @@ def test_chunks_equal_the_whole(frames, chunk_bytes):
     module, x = TemporalTransformer(random_tensors(64)), latents(2 * frames, 64)
     whole = module(x, frames, chunk_bytes=1 << 40)
     torch.testing.assert_close(module(x, frames, chunk_bytes=chunk_bytes), whole, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [3, 9])  # on both sides of MIN_FRAME_PRODUCT
+def test_modules_share_scratch_memory(size):
+    small, large = TemporalTransformer(random_tensors(32)), TemporalTransformer(random_tensors(64, seed=5))
+    scratch = Scratch()
+    for module in (small, large, small):
+        x = latents(8, module.channels, size, size)
+        with torch.inference_mode():
+            assert torch.equal(module(x, 4, scratch=scratch), module(x, 4))
+        assert torch.equal(module(x, 4, scratch=scratch), module(x, 4))  # made within inference mode, used without
+    x = latents(8, 64, dtype=torch.float32)
+    assert torch.equal(large.float()(x, 4, scratch=scratch), large(x, 4))
 
 
 def test_groups_do_not_see_each_other():
