@@ -191,6 +191,7 @@ class Animation:
         if keep == "nowhere":
             self.models.clear()
         if keep != "device" or self.host.low_memory(p):
+            self.plan.motion_model.release()
             self.plan.motion_model.to("cpu")
 
     def count_batch(self, images: Sequence[Any]) -> None:

@@ -7,6 +7,7 @@ Forge Classic, reForge main). They differ in where the UNet reads its sigmas, ``
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -18,10 +19,12 @@ from torch import nn
 from lib_animatediff.errors import UnsupportedError
 from lib_animatediff.hosts.clip_order import ClipOrder
 from lib_animatediff.hosts.webui import SwappedSchedule, WebUI
+from lib_animatediff.motion.files import MotionModel
 from lib_animatediff.noise.schedule import rescale_zero_terminal_snr
 
 _ABSENT = object()
 _PATCHER = "animatediff_patcher"
+_MEMORY_MANAGERS = ("backend.memory_management", "ldm_patched.modules.model_management")
 
 
 class ForgeSchedule(SwappedSchedule):
@@ -90,7 +93,7 @@ class Forge(WebUI):
         return nullcontext(ClipOrder())
 
     @contextmanager
-    def room(self, p: Any, motion_model: nn.Module, window: int) -> Iterator[None]:
+    def room(self, p: Any, motion_model: MotionModel, window: int) -> Iterator[None]:
         """Tell the memory manager of the motion model, and that only one window of frames is computed at a time."""
         objects = p.sd_model.forge_objects
         own = objects.unet
@@ -100,6 +103,7 @@ class Forge(WebUI):
             # kept with the model: the manager knows a model by its patcher, a new one would be counted twice
             patcher = unet.add_extra_torch_module_during_sampling(motion_model, cast_to_unet_dtype=False)
             vars(motion_model)[_PATCHER] = patcher
+            motion_model.on_release(_leave_memory_manager)
         unet.extra_model_patchers_during_sampling = [
             *own.extra_model_patchers_during_sampling,
             vars(motion_model)[_PATCHER],
@@ -113,6 +117,14 @@ class Forge(WebUI):
         finally:
             if objects.unet is unet:
                 objects.unet = own
+
+
+def _leave_memory_manager(motion_model: Any) -> None:
+    """The manager's list keeps every model it ever loaded alive; take the motion model out of it."""
+    patcher = vars(motion_model).pop(_PATCHER)
+    for name in _MEMORY_MANAGERS:
+        loaded = getattr(sys.modules.get(name), "current_loaded_models", [])
+        loaded[:] = [entry for entry in loaded if entry.model is not patcher]
 
 
 def _compute_dtype(model: Any) -> torch.dtype:

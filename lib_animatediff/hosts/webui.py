@@ -95,10 +95,10 @@ class WebUI:
     ) -> tuple | None:
         if getattr(p, "refiner_checkpoint_info", None) is None:
             return None
-        known = {"x": x, "sigma": sigma}  # hosts differ in which of the two they ask for
-        wanted = [name for name in inspect.signature(sd_samplers_common.apply_refiner).parameters if name in known]
+        # A1111 gives its function the sigma; the Forge family the latents, even where it could be given both
+        takes_latents = "x" in inspect.signature(sd_samplers_common.apply_refiner).parameters
         with schedule.put_back():
-            swapped = sd_samplers_common.apply_refiner(sampler.model_wrap_cfg, **{name: known[name] for name in wanted})
+            swapped = sd_samplers_common.apply_refiner(sampler.model_wrap_cfg, x if takes_latents else sigma)
         return (sampler.sampler_extra_args["cond"], sampler.sampler_extra_args["uncond"]) if swapped else None
 
     def interrupted(self) -> bool:

@@ -44,7 +44,7 @@ class MotionModelCache:
                 self._models.move_to_end(key)
                 return self._models[key]
             for stale in [other for other in self._models if other[0] == path]:
-                del self._models[stale]
+                self._models.pop(stale).release()
             self._trim(max(self._limit - 1, 0))  # before reading, so that the peak is ``limit`` models
             model = load_motion_model(path)
             if self._limit:
@@ -56,12 +56,13 @@ class MotionModelCache:
         """Move the weights of every model to main memory."""
         with self._lock:
             for model in self._models.values():
+                model.release()
                 model.to("cpu")
 
     def clear(self) -> None:
         """Forget every model; their memory is free once no run uses them."""
         with self._lock:
-            self._models.clear()
+            self._trim(0)
         _return_free_memory()
 
     def __len__(self) -> int:
@@ -69,7 +70,7 @@ class MotionModelCache:
 
     def _trim(self, size: int) -> None:
         while len(self._models) > size:
-            self._models.popitem(last=False)
+            self._models.popitem(last=False)[1].release()
 
 
 def _checked_limit(limit: int) -> int:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,18 @@ class MotionModel(nn.Module):
         self.slots: dict[str, TemporalTransformer] = dict(modules)
         self.family = family
         self.path = path
+        self._on_release: list[Callable[[MotionModel], None]] = []
         self.eval()
+
+    def on_release(self, callback: Callable[[MotionModel], None]) -> None:
+        """Have ``callback`` called once, with this model, when it is next released: for what else keeps hold of it."""
+        self._on_release.append(callback)
+
+    def release(self) -> None:
+        """Have everybody but our own cache let go of the model, so that its memory is ours to move or to free."""
+        callbacks, self._on_release = self._on_release, []
+        for callback in callbacks:
+            callback(self)
 
     @property
     def pe_length(self) -> int:

@@ -78,6 +78,7 @@ class Host:
         self.size, self.steps, self.frames = size, steps, frames
         self.model = ""
         self.generations = 0
+        self.has_probe = False
 
     def call(self, path: str, body: Any = None) -> Answer:
         """POST ``body`` as JSON, or GET without one."""
@@ -178,7 +179,9 @@ class Host:
     # the rest of the API
 
     def options(self) -> dict:
-        return self.get("/sdapi/v1/options")
+        """Every option; Forge's own answer lacks those that were never set, which only the probe can tell."""
+        unset = self.get("/animatediff-probe/options") if self.has_probe else {}
+        return {**unset, **self.get("/sdapi/v1/options")}
 
     def set_options(self, **options: Any) -> None:
         self.post("/sdapi/v1/options", options)

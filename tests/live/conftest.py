@@ -118,9 +118,9 @@ def probe(has_probe) -> None:
 
 
 @pytest.fixture(scope="session")
-def session_host(request, webui_url, modules) -> Iterator[Host]:
+def session_host(request, webui_url, modules, has_probe) -> Iterator[Host]:
     host = Host(webui_url, size=request.config.getoption("--size"))
-    host.model = modules.v3
+    host.model, host.has_probe = modules.v3, has_probe
     assert SCRIPT.lower() in [name.lower() for name in host.scripts()["txt2img"]], "the extension is not in the host"
     before = {name: value for name, value in host.options().items() if name in USED_OPTIONS}
     host.set_options(**before)

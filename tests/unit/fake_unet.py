@@ -101,4 +101,8 @@ class FakeMotionModel(nn.Module):
         self.family = FakeFamily(across_frames)
         self.path = type("Path", (), {"name": "fake.safetensors"})()
         self.pe_length = pe_length
+        self.released = 0
         self.modules_list = nn.ModuleList(self.slots.values())
+
+    def release(self):
+        self.released += 1

@@ -411,6 +411,7 @@ def test_the_weights_go_where_the_user_wants_them(scene, keep, low, cleared, mon
     p.sampler.sample(p, torch.zeros(1))
     assert scene.models.cleared == cleared
     assert bool(moved) is (keep != "device" or low)
+    assert scene.models.model.released == len(moved)
 
 
 def test_a_module_is_looked_for_in_the_folder_and_below(tmp_path):

@@ -196,6 +196,28 @@ def test_the_cache_reads_a_replaced_file_anew(v3_file, v3_tensors):
     assert len(cache) == 1
 
 
+def test_what_the_cache_gives_up_is_released(tmp_path, v3_tensors):
+    paths = [tmp_path / f"{name}.safetensors" for name in "ab"]
+    for path in paths:
+        save_file(v3_tensors, path)
+    cache, released = MotionModelCache(limit=1), []
+
+    def get(path):
+        model = cache.get(path)
+        model.on_release(released.append)
+        return model
+
+    first = get(paths[0])
+    second = get(paths[1])
+    assert released == [first]
+    os.utime(paths[1], ns=(1, 1))
+    third = get(paths[1])
+    assert released == [first, second]
+    cache.to_cpu()
+    cache.clear()
+    assert released == [first, second, third]
+
+
 def test_the_cache_without_a_place_keeps_nothing(v3_file):
     cache = MotionModelCache(limit=0)
     assert cache.get(v3_file) is not cache.get(v3_file)

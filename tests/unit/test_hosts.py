@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from lib_animatediff.motion.files import MotionModel
 from lib_animatediff.noise.schedule import alphas_cumprod, rescale_zero_terminal_snr
 
 TABLE = alphas_cumprod("linear", 0.00085, 0.012)
@@ -221,30 +222,43 @@ class Patcher:
 
     def add_extra_torch_module_during_sampling(self, module, cast_to_unet_dtype):
         assert not cast_to_unet_dtype
-        self.extra_model_patchers_during_sampling = [*self.extra_model_patchers_during_sampling, ("patcher", module)]
-        return ("patcher", module)
+        patcher = SimpleNamespace(model=module)
+        self.extra_model_patchers_during_sampling = [*self.extra_model_patchers_during_sampling, patcher]
+        return patcher
 
     def set_memory_peak_estimation_modifier(self, modifier):
         self.model_options["memory_peak_estimation_modifier"] = modifier
 
 
-def test_forges_memory_manager_hears_of_one_window_and_of_the_motion_model(monkeypatch):
+@pytest.mark.parametrize("manager", ["backend.memory_management", "ldm_patched.modules.model_management"])
+def test_forges_memory_manager_hears_of_one_window_and_of_the_motion_model(monkeypatch, manager):
     scene = ForgeScene(monkeypatch)
+    checkpoint = SimpleNamespace(model="the checkpoint's patcher")
+    loaded = SimpleNamespace(current_loaded_models=[checkpoint])
+    monkeypatch.setitem(sys.modules, manager, loaded)
     own = Patcher(SimpleNamespace(computation_dtype=torch.float16))
     objects = SimpleNamespace(unet=own)
     p = SimpleNamespace(sd_model=SimpleNamespace(forge_objects=objects))
-    motion = nn.Linear(2, 2)
+    motion = MotionModel({"slot": nn.Linear(2, 2)}, family=None, path=None)
+    patchers = set()
     for _ in range(2):
         with scene.host.room(p, motion, 16):
             assert objects.unet is not own
-            assert motion.weight.dtype == torch.float16
-            assert objects.unet.extra_model_patchers_during_sampling == [("patcher", motion)]
+            assert motion.slots["slot"].weight.dtype == torch.float16
+            (patcher,) = objects.unet.extra_model_patchers_during_sampling
+            assert patcher.model is motion
+            patchers.add(id(patcher))
             estimate = objects.unet.model_options["memory_peak_estimation_modifier"]
             assert estimate([2 * 100, 4, 8, 8]) == 32 * 100
             assert estimate([2, 4, 8, 8]) == 2 * 100
         assert objects.unet is own
         assert own.extra_model_patchers_during_sampling == []
         assert own.model_options == {}
+    assert len(patchers) == 1, "the manager would count the motion model twice"
+    loaded.current_loaded_models.append(SimpleNamespace(model=patcher))
+    motion.release()  # without it the manager's list would keep the weights in memory for ever
+    assert loaded.current_loaded_models == [checkpoint]
+    motion.release()
 
 
 @pytest.mark.parametrize(

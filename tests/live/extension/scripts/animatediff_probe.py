@@ -11,7 +11,8 @@ One argument, a dict (anything else does nothing):
 - ``prompts``: prompts of all images, in place of the one prompt
 
 ``GET /animatediff-probe/state`` answers with everything a run could have left on the model, and with what was seen in
-the last run that carried an argument. Every change is on one instance and is taken back when the host closes ``p``.
+the last run that carried an argument; ``GET /animatediff-probe/options`` with every option (Forge's own route leaves
+out those that nobody ever set). Every change is on one instance and is taken back when the host closes ``p``.
 """
 
 import hashlib
@@ -33,6 +34,31 @@ ERRORS = {
     "OSError": OSError,
 }
 MESSAGE = "the probe raised this"
+
+
+def is_forge(model):
+    return hasattr(model, "forge_objects")
+
+
+def unet_of(model):
+    return model.forge_objects.unet.model.diffusion_model if is_forge(model) else model.model.diffusion_model
+
+
+def vae_of(model):
+    return model.forge_objects.vae.first_stage_model if is_forge(model) else model.first_stage_model
+
+
+def sigma_table_of(model):
+    """The module that holds ``sigmas`` and ``log_sigmas`` in the Forge family."""
+    unet = model.forge_objects.unet.model
+    return unet.predictor if hasattr(unet, "predictor") else unet.model_sampling
+
+
+def own_alphas_cumprod(model):
+    """The checkpoint's table; in the Forge family in float64, so that the way back to its sigmas is exact."""
+    if not is_forge(model):
+        return model.alphas_cumprod_original.float()
+    return 1 / (1 + sigma_table_of(model).sigmas.double() ** 2)
 
 
 class ProbeRun:
@@ -72,16 +98,16 @@ class ProbeRun:
         self.due("unet", call)
 
     def begin(self, p):
-        model = p.sd_model
-        self.undo.callback(model.model.diffusion_model.register_forward_pre_hook(self.before_unet).remove)
-        decode = model.first_stage_model.decode
+        unet, vae = unet_of(p.sd_model), vae_of(p.sd_model)
+        self.undo.callback(unet.register_forward_pre_hook(self.before_unet).remove)
+        decode = vae.decode
 
         def counting_decode(*args, **kwargs):
             self.notes["vae_calls"] += 1
             self.due("vae", self.notes["vae_calls"])
             return decode(*args, **kwargs)
 
-        self.set(model.first_stage_model, "decode", counting_decode)
+        self.set(vae, "decode", counting_decode)
         fault = self.wishes.get("fault") or {}
         if fault.get("where") in {"writer", "videos"}:
             self.break_writer(fault)
@@ -113,7 +139,7 @@ class ProbeRun:
         if run is None or run.plan is None:
             return
         if self.wishes.get("schedule") == "host":
-            run.plan = replace(run.plan, alphas_cumprod=p.sd_model.alphas_cumprod_original.float())
+            run.plan = replace(run.plan, alphas_cumprod=own_alphas_cumprod(p.sd_model))
         for module in run.plan.motion_model.slots.values():
             self.set(module, "forward", self.motion(module.forward, module))
 
@@ -121,9 +147,9 @@ class ProbeRun:
         if "forward" in vars(module):  # a second pass of the same run
             return vars(module)["forward"]
 
-        def counted(x, frames):
+        def counted(x, frames, **memory):
             self.notes["motion_calls"] += 1
-            return x if self.wishes.get("motion") == "off" else forward(x, frames)
+            return x if self.wishes.get("motion") == "off" else forward(x, frames, **memory)
 
         return counted
 
@@ -136,14 +162,36 @@ def fingerprint(tensor):
     return hashlib.sha256(tensor.detach().cpu().float().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
+def tables_of(model):
+    """Fingerprints of the noise schedule, wherever the engine keeps it."""
+    if is_forge(model):
+        table = sigma_table_of(model)
+        return {"sigmas": fingerprint(table.sigmas), "log_sigmas": fingerprint(table.log_sigmas)}
+    return {name: fingerprint(getattr(model, name)) for name in ("alphas_cumprod", "alphas_cumprod_original")}
+
+
+def patches_of(model):
+    """What hangs on the UNet's patcher in the Forge family."""
+    if not is_forge(model):
+        return {}
+    patcher = model.forge_objects.unet
+    names = ("extra_preserved_memory_during_sampling", "extra_model_patchers_during_sampling", "model_options")
+    return {name: repr(getattr(patcher, name, None)) for name in names}
+
+
 def state_of_model():
     model = shared.sd_model
-    unet = model.model.diffusion_model
+    if not is_forge(model) and not hasattr(model, "model"):
+        return None  # nothing is loaded yet
+    unet, vae = unet_of(model), vae_of(model)
+    networks = [unet, vae] if is_forge(model) else [model]
     return {
-        "hooks": count_hooks(model),
-        "own_forwards": sorted(name for name, part in model.named_modules() if "forward" in vars(part)),
-        "alphas_cumprod": fingerprint(model.alphas_cumprod),
-        "alphas_cumprod_original": fingerprint(model.alphas_cumprod_original),
+        "hooks": sum(count_hooks(network) for network in networks),
+        "own_forwards": sorted(
+            name for network in networks for name, part in network.named_modules() if "forward" in vars(part)
+        ),
+        **tables_of(model),
+        **patches_of(model),
         "unet_tensors": len(unet.state_dict()),
         "unet_modules": sum(1 for _ in unet.modules()),
         "unet_check": fingerprint(unet.out[2].weight),
@@ -204,6 +252,10 @@ def add_route(_demo, app):
             "machine": socket.gethostname(),
             "folder": os.getcwd(),
         }
+
+    @app.get("/animatediff-probe/options")
+    def options():
+        return {name: getattr(shared.opts, name) for name in shared.opts.data_labels}
 
 
 script_callbacks.on_app_started(add_route)
