@@ -15,7 +15,6 @@ __all__ = [
     "AnimationRequest",
     "Field",
     "infotext_value",
-    "merge_overrides",
     "panel_fields",
     "parse_script_args",
     "read_infotext_value",
@@ -195,8 +194,3 @@ def _after_dict(args: Sequence[object], tab: str, host_defaults: Sequence[object
         if value != at_start and not isinstance(value, Mapping) and _reads(row.name, value):
             values[row.name] = value
     return values
-
-
-def merge_overrides(request: AnimationRequest, overrides: Mapping[str, object]) -> AnimationRequest:
-    """The request with the fields an X/Y/Z axis put over it."""
-    return request.replace(**overrides) if overrides else request

@@ -104,8 +104,11 @@ def build_panel(tab: str, actions: PanelActions, defaults: Mapping[str, object] 
             remove = gr.Button(REMOVE_LABEL, elem_id=f"{tab}-ad-remove")
         done = gr.HTML(elem_id=f"{tab}-ad-done", visible=False)
 
-    model = made["model"]
-    refresh.click(lambda chosen: _refreshed(model, chosen, actions), inputs=[model], outputs=[model, notice])
+    model, kept = made["model"], gr.State("")
+    refreshed = refresh.click(
+        lambda chosen: _refreshed(model, chosen, actions), inputs=[model], outputs=[model, notice, kept]
+    )
+    refreshed.then(lambda name: name, inputs=[kept], outputs=[model])
     to_cpu.click(lambda: _answered(actions.to_cpu), inputs=[], outputs=[done])
     remove.click(lambda: _answered(actions.remove), inputs=[], outputs=[done])
 
@@ -142,11 +145,16 @@ def _chosen(name: object, models: Sequence[str]) -> str:
     return name if name in models else next(iter(models), "")
 
 
-def _refreshed(component: Any, chosen: object, actions: PanelActions) -> tuple[Any, Any]:
+def _refreshed(component: Any, chosen: object, actions: PanelActions) -> tuple[Any, Any, object]:
+    """The list as it is now with nothing chosen, the notices, and the choice to make next.
+
+    In two steps, because Gradio 4's dropdown looks up which entry its value is only when the value changes: with a new
+    list and the old value it would ignore a click on the entry that now stands where the chosen one stood.
+    """
     models = list(actions.models())
     component.choices = [(name, name) for name in models]  # for pages opened from now on
     kept = chosen if chosen else _chosen(FIELD["model"].default, models)
-    return gr.update(choices=models, value=kept), gr.update(**_notice(actions.notices()))
+    return gr.update(choices=models, value=""), gr.update(**_notice(actions.notices())), kept
 
 
 def _notice(sentences: Sequence[str]) -> dict[str, object]:

@@ -74,10 +74,7 @@ def test_refresh_finds_a_new_motion_module(webui, own_folder, module_folder, mod
     assert checkpoint_loads(module_folder) == before
 
 
-def test_choosing_after_refresh(webui, own_folder, modules, request):
-    if webui.gradio.startswith("4."):
-        reason = "Gradio 4 ignores a click on the entry that now stands where the chosen one stood before the refresh"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_choosing_after_refresh(webui, own_folder, modules):
     panel = webui.txt2img.panel
     panel.open()
     panel.set(model=modules.v2)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lib_animatediff.errors import RequestError
-from lib_animatediff.request import FIELD, FIELDS, AnimationRequest, merge_overrides, panel_fields, parse_script_args
+from lib_animatediff.request import FIELD, FIELDS, AnimationRequest, panel_fields, parse_script_args
 from tests.unit.malformed_requests import MalformedRequest, malformed_requests
 
 # The first draw of text builds Hypothesis's tables of characters, which takes seconds on a busy machine.
@@ -207,14 +207,11 @@ def test_an_axis_that_enables_checks_what_the_panel_holds():
 
 
 def test_overrides_come_last_and_are_checked():
-    request = AnimationRequest.from_mapping({"enable": True, "fps": 8})
-    assert merge_overrides(request, {}) is request
-    assert merge_overrides(request, {"fps": 12, "closed_loop": "a"}) == request.replace(fps=12, closed_loop="A")
-    assert request.fps == 8
+    args = [{"enable": True, "fps": 3, "batch_size": 16}, "ignored"]
+    request = parse_script_args(args, tab="txt2img", overrides={"fps": 4, "closed_loop": "a"})
+    assert (request.fps, request.closed_loop, request.batch_size) == (4, "A", 16)
     with pytest.raises(RequestError, match="overlap"):
-        merge_overrides(request, {"overlap": 16})
-    dict_args = [{"enable": True, "fps": 3}, "ignored"]
-    assert parse_script_args(dict_args, tab="txt2img", overrides={"fps": 4}).fps == 4
+        parse_script_args(args, tab="txt2img", overrides={"overlap": 16})
 
 
 def test_after_a_dict_the_hosts_defaults_are_not_a_request():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lib_animatediff.errors import AnimateDiffError
 from lib_animatediff.fields import FIELD, panel_fields
 from lib_animatediff.request import AnimationRequest, infotext_value, parse_script_args
-from lib_animatediff.ui.panel import REMOVE_LABEL, TO_CPU_LABEL, Panel, PanelActions, build_panel
+from lib_animatediff.ui.panel import REMOVE_LABEL, TO_CPU_LABEL, Panel, PanelActions, _refreshed, build_panel
 from tests.unit import fake_modules
 from tests.unit.test_request import UNHURRIED, mappings
 
@@ -177,11 +177,12 @@ def test_refresh_lists_the_files_there_are_now():
     recorder = Recorder([], notices=["There is none."])
     panel, page = built(recorder=recorder)
     recorder.models, recorder.notices = ["new.ckpt", "other.ckpt"], []
-    model, notice = press(page, "txt2img-ad-refresh-motion-module", [""])
+    model, notice, _ = press(page, "txt2img-ad-refresh-motion-module", [""])
     names = [choice[0] if isinstance(choice, (list, tuple)) else choice for choice in model["choices"]]
-    assert (names, model["value"], notice["visible"]) == (["new.ckpt", "other.ckpt"], "new.ckpt", False)
-    model, _ = press(page, "txt2img-ad-refresh-motion-module", ["other.ckpt"])
-    assert model["value"] == "other.ckpt"
+    assert (names, notice["visible"]) == (["new.ckpt", "other.ckpt"], False)
+    for chosen, next_choice in (("", "new.ckpt"), ("other.ckpt", "other.ckpt"), ("gone.ckpt", "gone.ckpt")):
+        *_, kept = _refreshed(panel.components[1], chosen, recorder.actions())
+        assert kept == next_choice
     assert "new.ckpt" in json.dumps(by_id(page, "txt2img-ad-motion-module")["choices"])
     assert panel.components[1].preprocess("typed.ckpt") == "typed.ckpt"
     assert recorder.calls == []
