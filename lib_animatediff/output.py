@@ -124,7 +124,8 @@ def show(processed: Any, videos: list[Video], request: AnimationRequest, *, is_a
 
     - API: each file whole, base64, in the order GIF MP4 WEBP WEBM; with ``Frame``, the frames after them. Seeds and
       infotexts stay per frame.
-    - page: one picture per file, which the host serves from that file (``already_saved_as``).
+    - page: one picture per file, which the host serves from that file (``already_saved_as``). A host with a player of
+      its own (Forge Neo: ``processed.video_path``, shown in place of the gallery) gets a single MP4 or WEBM there.
     - ``keep_pictures``: a script (X/Y/Z plot ...) goes on working with the images: one picture per video.
 
     Without a playable file (PNG alone) the frames stay the answer.
@@ -153,3 +154,6 @@ def show(processed: Any, videos: list[Video], request: AnimationRequest, *, is_a
             pictures.append(picture)
             infotexts.append(video.infotexts[0])
     processed.images, processed.infotexts = pictures, infotexts
+    movies = [str(path) for video in videos for path in video.files() if path.suffix in (".mp4", ".webm")]
+    if hasattr(processed, "video_path") and len(videos) == 1 and movies and not keep_pictures:
+        processed.video_path = movies[0]

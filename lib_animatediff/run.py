@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from copy import copy
 from typing import Any
 
 import torch
 
 from lib_animatediff.errors import AnimateDiffError
 from lib_animatediff.hosts.clip_order import count_parts
+from lib_animatediff.hosts.conds import conds_of_frames
 from lib_animatediff.hosts.protocol import Host
 from lib_animatediff.noise.freeinit import diffuse_to_end, low_pass_filter, mix_frequencies
 from lib_animatediff.plan import AnimationPlan
@@ -98,7 +98,7 @@ class SamplingRun:
             for window in windows:
                 denoiser.step = step
                 rows = torch.tensor(window, device=x.device)
-                with self._window_of_denoiser(rows):
+                with self._window_of_denoiser(rows), self.host.window(self.p, window):
                     denoised = self._denoise_window(window, x[rows], sigma[rows], _slice_arguments(extra, window, rows))
                 results = {
                     "denoised": denoised,
@@ -131,16 +131,8 @@ class SamplingRun:
 
 def _slice_arguments(extra: dict, window: list[int], rows: torch.Tensor) -> dict:
     """The denoiser's arguments for the frames of one window."""
-    cond = copy(extra["cond"])
-    cond.batch = [extra["cond"].batch[i] for i in window]
-    cond.shape = (len(window),)
-    uncond = extra["uncond"]
-    return {
-        **extra,
-        "cond": cond,
-        "uncond": None if uncond is None else [uncond[i] for i in window],
-        "image_cond": _slice_tensor(extra["image_cond"], rows),
-    }
+    cond, uncond = conds_of_frames(extra["cond"], extra["uncond"], window)
+    return {**extra, "cond": cond, "uncond": uncond, "image_cond": _slice_tensor(extra["image_cond"], rows)}
 
 
 def _slice_tensor(value: Any, rows: torch.Tensor) -> Any:

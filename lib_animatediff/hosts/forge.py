@@ -8,7 +8,7 @@ Forge Classic, reForge main). They differ in where the UNet reads its sigmas, ``
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -18,9 +18,11 @@ from torch import nn
 
 from lib_animatediff.errors import UnsupportedError
 from lib_animatediff.hosts.clip_order import ClipOrder
+from lib_animatediff.hosts.conds import conds_of_frames
 from lib_animatediff.hosts.webui import SwappedSchedule, WebUI
 from lib_animatediff.motion.files import MotionModel
 from lib_animatediff.noise.schedule import rescale_zero_terminal_snr
+from lib_animatediff.unet.patch import instance_attribute
 
 _ABSENT = object()
 _PATCHER = "animatediff_patcher"
@@ -93,6 +95,17 @@ class Forge(WebUI):
         return nullcontext(ClipOrder())
 
     @contextmanager
+    def window(self, p: Any, frames: Sequence[int]) -> Iterator[None]:
+        """reForge's dynamic clip skip: the denoiser takes the step's prompts from ``p``, whatever it was given."""
+        sets = vars(p).get("dynamic_clip_skip_sets")
+        if not sets:
+            yield
+            return
+        cut = {clip_skip: conds_of_frames(*conds, frames) for clip_skip, conds in sets.items()}
+        with instance_attribute(p, "dynamic_clip_skip_sets", cut):
+            yield
+
+    @contextmanager
     def room(self, p: Any, motion_model: MotionModel, window: int) -> Iterator[None]:
         """Tell the memory manager of the motion model, and that only one window of frames is computed at a time."""
         objects = p.sd_model.forge_objects
@@ -115,6 +128,7 @@ class Forge(WebUI):
         try:
             yield
         finally:
+            unet.extra_model_patchers_during_sampling = []  # the manager keeps this clone until the next sampling
             if objects.unet is unet:
                 objects.unet = own
 

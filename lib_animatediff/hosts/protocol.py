@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -53,6 +54,9 @@ class Host(Protocol):
 
     def room(self, p: Any, motion_model: nn.Module, window: int) -> AbstractContextManager[None]:
         """While open, the host's memory manager reckons with ``motion_model`` and with batches of ``window`` frames."""
+
+    def window(self, p: Any, frames: Sequence[int]) -> AbstractContextManager[None]:
+        """While open, what ``p`` itself holds per frame, and the denoiser will read there, is of these frames alone."""
 
     def follow_refiner(
         self, p: Any, sampler: Any, x: torch.Tensor, sigma: torch.Tensor, schedule: NoiseSchedule

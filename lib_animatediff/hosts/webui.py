@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -88,6 +88,10 @@ class WebUI:
 
     def room(self, p: Any, motion_model: nn.Module, window: int) -> AbstractContextManager[None]:
         """Nothing to tell: this host counts no memory."""
+        return nullcontext()
+
+    def window(self, p: Any, frames: Sequence[int]) -> AbstractContextManager[None]:
+        """Nothing to cut: the denoiser gets everything per frame as arguments."""
         return nullcontext()
 
     def follow_refiner(

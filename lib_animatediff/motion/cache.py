@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 import threading
 from collections import OrderedDict
@@ -46,6 +47,7 @@ class MotionModelCache:
             for stale in [other for other in self._models if other[0] == path]:
                 self._models.pop(stale).release()
             self._trim(max(self._limit - 1, 0))  # before reading, so that the peak is ``limit`` models
+            gc.collect()  # the traceback of a failed run may hold its model in a cycle
             model = load_motion_model(path)
             if self._limit:
                 self._models[key] = model
@@ -63,6 +65,7 @@ class MotionModelCache:
         """Forget every model; their memory is free once no run uses them."""
         with self._lock:
             self._trim(0)
+        gc.collect()
         _return_free_memory()
 
     def __len__(self) -> int:

@@ -261,6 +261,22 @@ def test_forges_memory_manager_hears_of_one_window_and_of_the_motion_model(monke
     motion.release()
 
 
+def test_reforges_dynamic_clip_skip_is_cut_to_the_window(monkeypatch):
+    host = ForgeScene(monkeypatch).host
+    cond = SimpleNamespace(batch=["a", "b", "c"], shape=(3,))
+    sets = {2: (cond, ["x", "y", "z"]), 3: (cond, None)}
+    p = SimpleNamespace(dynamic_clip_skip_sets=sets)
+    with host.window(p, [2, 0]):
+        (part, uncond), (_, none) = p.dynamic_clip_skip_sets[2], p.dynamic_clip_skip_sets[3]
+        assert (part.batch, part.shape, uncond, none) == (["c", "a"], (2,), ["z", "x"], None)
+    assert p.dynamic_clip_skip_sets is sets
+    assert cond.batch == ["a", "b", "c"]
+    for plain in (SimpleNamespace(), SimpleNamespace(dynamic_clip_skip_sets=None)):
+        before = dict(vars(plain))
+        with host.window(plain, [0]):
+            assert vars(plain) == before
+
+
 @pytest.mark.parametrize(
     ("importable", "label"),
     [

@@ -97,6 +97,9 @@ class Host:
     def room(self, p, motion_model, window):
         return self._schedule()
 
+    def window(self, p, frames):
+        return self._schedule()
+
     def clip_order(self, sampler):
         return clip_order(sampler.model_wrap_cfg)
 
