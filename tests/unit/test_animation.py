@@ -231,6 +231,30 @@ def test_page_one_picture_per_file_served_from_it(scene):
     assert processed.infotexts == ["infotext 0", "infotext 0"]
 
 
+@pytest.mark.parametrize(
+    ("formats", "batches", "script", "played"),
+    [
+        (["GIF", "MP4"], 1, 0, ".mp4"),
+        (["WEBM"], 1, 0, ".webm"),
+        (["GIF"], 1, 0, None),  # a player shows no GIF; the gallery does
+        (["MP4"], 2, 0, None),  # it shows one video; the gallery all of them
+        (["MP4"], 1, 3, None),
+    ],
+)
+def test_a_host_with_a_player_gets_the_video(scene, formats, batches, script, played):
+    p = Processing(scene.out, script_args=(script,), n_iter=batches)
+    one = animation(scene, format=formats)
+    one.begin(p)
+    p.init()
+    for _ in range(batches):
+        one.count_batch(range(FRAMES))
+    processed = generated(p, None, batches)
+    processed.video_path = None
+    one.finish(p, processed)
+    assert (processed.video_path and Path(processed.video_path).suffix) == played
+    assert processed.images
+
+
 def test_api_whole_files_in_the_order_of_the_contract(scene):
     p = Processing(scene.out, is_api=True)
     _, processed = run(scene, p, format=["WEBM", "Frame", "GIF", "WEBP", "MP4", "TXT"])
