@@ -12,8 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# What the hosts pin: AUTOMATIC1111 v1.10.1 (Windows and Linux Pythons) and a newer fork with NumPy 2.
+# What the hosts pin. A1111 v1.10.1 and dev, Forge main, Forge Classic and Forge legacy agree; reForge (both branches);
+# Forge Neo with NumPy 2.
 A1111 = {"numpy": "1.26.2", "pillow": "9.5.0"}
+REFORGE = {"numpy": "1.26.4", "pillow": "10.4.0"}
 NEWER = {"numpy": "2.3.5", "pillow": "12.3.0"}
 
 
@@ -185,7 +187,7 @@ def index_is_there():
         return False
 
 
-@pytest.mark.parametrize(("python", "pins"), [("3.10", A1111), ("3.13", NEWER)])
+@pytest.mark.parametrize(("python", "pins"), [("3.10", A1111), ("3.12", REFORGE), ("3.13", NEWER)])
 def test_a_dry_run_of_pip_leaves_pinned_versions_alone(tmp_path, installer, python, pins):
     """Resolves for each Python with a host's pins; nothing is downloaded but metadata, nothing installed."""
     if not index_is_there():
