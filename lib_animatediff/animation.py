@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from lib_animatediff.errors import AnimateDiffError, ModelFileError, RequestError, UnsupportedError
+from lib_animatediff.errors import AnimateDiffError, ModelFileError, UnsupportedError
+from lib_animatediff.fields import FIELD
 from lib_animatediff.film import film_between
 from lib_animatediff.hosts.protocol import Host
 from lib_animatediff.infotext import INFOTEXT_KEY, infotext_value
@@ -111,8 +112,7 @@ class Animation:
             raise UnsupportedError(next(iter(missing.values())))
         images = getattr(p, "init_images", None)
         if images and len(images) not in (1, frame_count(request)):
-            raise RequestError(
-                "video_length",
+            raise FIELD["video_length"].error(
                 f"img2img got {len(images)} images for {frame_count(request)} frames. Give one image or one per frame.",
             )
         if request.interp == "FILM":
@@ -124,8 +124,7 @@ class Animation:
         model = self.models.get(motion_module_path(self.settings.model_folder(), request.model))
         check_fits(self.host.unet(p), model)
         if min(request.batch_size, frame_count(request)) > model.pe_length:
-            raise RequestError(
-                "batch_size",
+            raise FIELD["batch_size"].error(
                 f"{request.batch_size} frames in one context window are more than the {model.pe_length} positions that "
                 f"{model.path.name} knows. Use {model.pe_length} or less; video_length may stay as long as it is.",
             )

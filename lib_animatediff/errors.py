@@ -17,12 +17,16 @@ class AnimateDiffError(Exception):
 
 
 class RequestError(AnimateDiffError):
-    """A request whose field is unknown, has a wrong type or lies outside its bounds."""
+    """A request whose field is unknown, has a wrong type or lies outside its bounds.
+
+    ``field`` is its name in the API, ``label`` the one in the panel.
+    """
 
     status_code = 422
 
-    def __init__(self, field: str, message: str):
-        super().__init__(f"AnimateDiff, {field}: {message}")
+    def __init__(self, field: str, message: str, label: str = ""):
+        named = f"{label} ({field})" if label else field
+        super().__init__(f"AnimateDiff, {named}: {message}")
         self.field = field
 
 

@@ -72,7 +72,7 @@ class Field:
 
     def error(self, message: str) -> RequestError:
         """A RequestError about this field."""
-        return RequestError(self.name, message)
+        return RequestError(self.name, message, self.label)
 
     @property
     def accepts(self) -> str:

@@ -101,18 +101,16 @@ class AnimationRequest:
             if row.unavailable and getattr(self, row.name) != row.default:
                 raise row.error(f"{shown(getattr(self, row.name))}: {row.unavailable}")
         if not self.model:
-            raise RequestError("model", "no motion module is chosen. Name a file of the motion module folder.")
+            raise FIELD["model"].error("no motion module is chosen. Name a file of the motion module folder.")
         if self.overlap >= self.batch_size:
-            raise RequestError(
-                "overlap",
+            raise FIELD["overlap"].error(
                 f"{self.overlap} does not fit into a context of {self.batch_size} frames (batch_size). Use -1 for a"
                 f" quarter of the context, or 0 to {self.batch_size - 1}.",
             )
         frames = self.video_length or self.batch_size
         written = (frames - 1) * self.interp_x + 1 if self.interp != "Off" else frames
         if written > _MOST_WRITTEN_FRAMES:
-            raise RequestError(
-                "interp_x",
+            raise FIELD["interp_x"].error(
                 f"{self.interp_x} makes {written} frames of {frames}, more than the {_MOST_WRITTEN_FRAMES} a video may"
                 " have. Lower interp_x or video_length.",
             )

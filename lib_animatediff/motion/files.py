@@ -80,12 +80,18 @@ class MotionModel(nn.Module):
 
     @functools.cached_property
     def sha256(self) -> str:
-        """SHA-256 of the file, computed at the first use."""
-        digest = hashlib.sha256()
-        with self.path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
+        """SHA-256 of the file, computed at the first use and remembered while size and time of change stay the same."""
+        stat = self.path.stat()
+        return _sha256_unchanged(self.path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256_unchanged(path: Path, _size: int, _mtime_ns: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def describe_file(path: str | Path) -> FileDescription:

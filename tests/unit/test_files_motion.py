@@ -1,5 +1,6 @@
 """Motion module files of every family and layout: described, loaded, listed, kept."""
 
+import hashlib
 import os
 
 import pytest
@@ -120,10 +121,12 @@ def test_a_loaded_model_does_not_depend_on_its_file(v3_file, tmp_path, v3_tensor
         assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
 
 
-def test_sha256_is_that_of_the_file(tmp_path, v3_file):
-    import hashlib
-
-    assert load_motion_model(v3_file).sha256 == hashlib.sha256(v3_file.read_bytes()).hexdigest()
+def test_sha256_is_that_of_the_file(v3_file, v3_tensors):
+    first = load_motion_model(v3_file).sha256
+    assert first == hashlib.sha256(v3_file.read_bytes()).hexdigest() == load_motion_model(v3_file).sha256
+    save_file({name: tensor + 1 for name, tensor in v3_tensors.items()}, v3_file)
+    os.utime(v3_file, ns=(1, 1))  # the same size
+    assert load_motion_model(v3_file).sha256 == hashlib.sha256(v3_file.read_bytes()).hexdigest() != first
 
 
 def test_the_table_of_families():
