@@ -18,13 +18,14 @@ from PIL import Image
 from lib_animatediff.errors import AnimateDiffError, ModelFileError, UnsupportedError
 from lib_animatediff.fields import FIELD
 from lib_animatediff.film import film_between
+from lib_animatediff.hosts.conds import Travel
 from lib_animatediff.hosts.protocol import Host
 from lib_animatediff.infotext import INFOTEXT_KEY, infotext_value
 from lib_animatediff.motion.cache import MotionModelCache
 from lib_animatediff.motion.files import list_motion_modules
 from lib_animatediff.noise.ramp import blend_first_last
 from lib_animatediff.output import show, unwritable, write_videos
-from lib_animatediff.plan import AnimationPlan, frame_count, make_plan
+from lib_animatediff.plan import AnimationPlan, frame_count, make_plan, plan_travel
 from lib_animatediff.request import AnimationRequest
 from lib_animatediff.run import sample_animated, sample_animated_img2img
 from lib_animatediff.unet.hooks import check_fits
@@ -64,6 +65,8 @@ class Animation:
     version: str
     error: AnimateDiffError | None = None
     plan: AnimationPlan | None = None
+    travel: Travel | None = None
+    hires_travel: Travel | None = None
     last_image: Image.Image | None = None
     between: Callable | str = "Off"
     ramp_noise: Any = None
@@ -129,6 +132,7 @@ class Animation:
                 f"{model.path.name} knows. Use {model.pe_length} or less; video_length may stay as long as it is.",
             )
         self.plan = make_plan(request, model)
+        self._check_prompts(p)
         if request.use_main_seed:
             frames = self.plan.frames
             p.all_seeds[:] = [p.all_seeds[i - i % frames] for i in range(len(p.all_seeds))]
@@ -142,6 +146,39 @@ class Animation:
         """Draw the noise an image fades into, before the host draws the noise it samples from."""
         if self.plan is not None and len(getattr(p, "init_images", None) or []) == 1:
             self.ramp_noise = p.rng.next()
+
+    def _check_prompts(self, p: Any) -> None:
+        """Raise RequestError for a keyframe that cannot be used, in any video's prompts."""
+        frames = self.plan.frames
+        texts = [(p.all_prompts, p.all_negative_prompts, ("prompt", "negative_prompt"))]
+        if getattr(p, "enable_hr", False):
+            texts.append((p.all_hr_prompts, p.all_hr_negative_prompts, ("hr_prompt", "hr_negative_prompt")))
+        for prompts, negatives, fields in texts:
+            for first in range(0, len(prompts), frames):
+                plan_travel(self.request, prompts[first], negatives[first], fields)
+
+    def before_encoding(self, p: Any) -> None:
+        """Give each frame the prompt of its keyframe, before the host encodes this video's prompts.
+
+        Only what is encoded is changed: the host goes back to the whole prompt for the infotext.
+        """
+        if self.plan is None:
+            return
+        try:
+            self.travel = self._lay_out(p, "prompts", "negative_prompts")
+            if getattr(p, "enable_hr", False):
+                self.hires_travel = self._lay_out(p, "hr_prompts", "hr_negative_prompts")
+        except AnimateDiffError as error:
+            self.error, self.plan = error, None
+
+    def _lay_out(self, p: Any, prompts: str, negatives: str) -> Travel | None:
+        texts, negative_texts = getattr(p, prompts), getattr(p, negatives)
+        travel = plan_travel(self.request, texts[0], negative_texts[0])
+        if travel is not None and travel.prompt is not None:
+            setattr(p, prompts, travel.prompt.prompts())
+        if travel is not None and travel.negative is not None:
+            setattr(p, negatives, travel.negative.prompts())
+        return travel
 
     def before_sampling(self, p: Any) -> None:
         """Let the next call of this pass's sampler be an animated one (idempotent: some hosts ask twice a pass)."""
@@ -160,8 +197,11 @@ class Animation:
                 raise self.error or AnimateDiffError("AnimateDiff was not prepared for this run; see the log.")
             if name == "sample_img2img" and self.ramp_noise is not None:
                 x = self._ramp(p, x)
-            # FreeInit finds the motion; a hires pass keeps the one it is given
-            plan = replace(self.plan, free_init=None) if getattr(p, "is_hr_pass", False) else self.plan
+            if getattr(p, "is_hr_pass", False):
+                # FreeInit finds the motion; a hires pass keeps the one it is given
+                plan = replace(self.plan, free_init=None, travel=self.hires_travel)
+            else:
+                plan = replace(self.plan, travel=self.travel)
             run = sample_animated if name == "sample" else sample_animated_img2img
             try:
                 return run(self.host, plan, p, sampler, sample, x, *args, **kwargs)

@@ -39,7 +39,7 @@ class Field:
     elem_id: ending of the component's id, which is `{tab}-ad-{elem_id}`.
     tabs: the panels that show the field; empty for fields only programs set.
     infotext: whether the field is written to an image's infotext and pasted back. `infotext_when` names a switch
-        that has to be on for it.
+        that has to be on for it, `infotext_unless_default` leaves the default out.
     axis: label of its X/Y/Z axis without the prefix, on the tabs in `axis_tabs`.
     unavailable: why a request that uses the field is refused by this version.
     """
@@ -59,6 +59,7 @@ class Field:
     infotext: bool = False
     infotext_tabs: tuple[str, ...] = BOTH
     infotext_when: str = ""
+    infotext_unless_default: bool = False
     axis: str = ""
     axis_tabs: tuple[str, ...] = BOTH
     unavailable: str = ""

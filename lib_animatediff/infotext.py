@@ -36,7 +36,10 @@ def infotext_value(
         value = extra.pop(row.name, getattr(request, row.name))
         if not row.infotext or tab not in row.infotext_tabs:
             continue
-        if not row.infotext_when:
+        if row.infotext_unless_default:
+            if value != row.default:
+                late[row.name] = value
+        elif not row.infotext_when:
             values[row.name] = value
         elif getattr(request, row.infotext_when):
             late[row.name] = value

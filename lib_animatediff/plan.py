@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
+from lib_animatediff.hosts.conds import Travel
 from lib_animatediff.motion.files import MotionModel
 from lib_animatediff.noise.schedule import alphas_cumprod
 from lib_animatediff.request import AnimationRequest
+from lib_animatediff.timeline.blend import BLENDS, EASINGS
+from lib_animatediff.timeline.travel import parse_travel
 from lib_animatediff.timeline.windows import context_windows
 
 
@@ -32,11 +35,30 @@ class AnimationPlan:
     motion_model: MotionModel
     alphas_cumprod: torch.Tensor
     free_init: FreeInitPlan | None = None
+    travel: Travel | None = None
 
 
 def frame_count(request: AnimationRequest) -> int:
     """Frames of the video; 0 asks for one context window's worth (contract of the incumbent)."""
     return request.video_length or request.batch_size
+
+
+def plan_travel(
+    request: AnimationRequest, prompt: str, negative: str, fields: tuple[str, str] = ("prompt", "negative_prompt")
+) -> Travel | None:
+    """Where the prompts of one video travel, or None when neither has keyframes.
+
+    Raises RequestError naming one of ``fields`` for a line that is a keyframe but cannot be used.
+    """
+    frames = frame_count(request)
+    wraps = request.closed_loop in ("R+P", "A") and frames > request.batch_size
+    found = [
+        parse_travel(text, frames, wraps=wraps, field=field)
+        for text, field in zip((prompt, negative), fields, strict=True)
+    ]
+    if not any(found):
+        return None
+    return Travel(*found, BLENDS[request.prompt_interpolation], EASINGS[request.prompt_easing])
 
 
 def make_plan(request: AnimationRequest, motion_model: MotionModel) -> AnimationPlan:

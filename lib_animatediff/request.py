@@ -59,6 +59,8 @@ class AnimationRequest:
     latent_power_last: float
     latent_scale_last: float
     use_main_seed: bool
+    prompt_interpolation: str
+    prompt_easing: str
     request_id: str
     is_i2i_batch: bool
     video_default: bool

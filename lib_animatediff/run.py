@@ -75,6 +75,8 @@ class SamplingRun:
 
         windows = self.plan.windows(self.denoiser.step)
         if len(windows) == 1:
+            if self.plan.travel is not None:
+                extra["cond"], extra["uncond"] = self._conds(extra, windows[0])
             return self._denoise_window(windows[0], x, sigma, extra)
         return self._denoise_windows(windows, x, sigma, extra)
 
@@ -99,7 +101,9 @@ class SamplingRun:
                 denoiser.step = step
                 rows = torch.tensor(window, device=x.device)
                 with self._window_of_denoiser(rows), self.host.window(self.p, window):
-                    denoised = self._denoise_window(window, x[rows], sigma[rows], _slice_arguments(extra, window, rows))
+                    denoised = self._denoise_window(
+                        window, x[rows], sigma[rows], self._slice_arguments(extra, window, rows)
+                    )
                 results = {
                     "denoised": denoised,
                     "last_latent": sampler.last_latent,
@@ -118,6 +122,16 @@ class SamplingRun:
             denoiser.last_noise_uncond = means["last_noise_uncond"].result()
         return means["denoised"].result()
 
+    def _slice_arguments(self, extra: dict, window: list[int], rows: torch.Tensor) -> dict:
+        """The denoiser's arguments for the frames of one window."""
+        cond, uncond = self._conds(extra, window)
+        return {**extra, "cond": cond, "uncond": uncond, "image_cond": _slice_tensor(extra["image_cond"], rows)}
+
+    def _conds(self, extra: dict, window: list[int]) -> tuple[Any, list[Any] | None]:
+        travel = self.plan.travel
+        of_frames = conds_of_frames if travel is None else travel.conds_of_frames
+        return of_frames(extra["cond"], extra["uncond"], window)
+
     @contextmanager
     def _window_of_denoiser(self, rows: torch.Tensor) -> Iterator[None]:
         """The denoiser's own per-frame tensors cut to the window, and put back."""
@@ -127,12 +141,6 @@ class SamplingRun:
                 if isinstance(value, torch.Tensor) and value.ndim == 4 and value.shape[0] == self.plan.frames:
                     patch(self.denoiser, name, value[rows.to(value.device)])
             yield
-
-
-def _slice_arguments(extra: dict, window: list[int], rows: torch.Tensor) -> dict:
-    """The denoiser's arguments for the frames of one window."""
-    cond, uncond = conds_of_frames(extra["cond"], extra["uncond"], window)
-    return {**extra, "cond": cond, "uncond": uncond, "image_cond": _slice_tensor(extra["image_cond"], rows)}
 
 
 def _slice_tensor(value: Any, rows: torch.Tensor) -> Any:

@@ -78,6 +78,10 @@ class AnimateDiffScript(scripts.Script):
         if animation := Animation.of(p):
             animation.before_batch(p)
 
+    def process_batch(self, p, *args, **kwargs):
+        if animation := Animation.of(p):
+            animation.before_encoding(p)
+
     def process_before_every_sampling(self, p, *args, **kwargs):
         if animation := Animation.of(p):
             animation.before_sampling(p)

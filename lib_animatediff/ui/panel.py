@@ -12,16 +12,28 @@ import gradio as gr
 
 from lib_animatediff.errors import AnimateDiffError
 from lib_animatediff.field_types import Field
-from lib_animatediff.fields import FIELD, panel_fields
+from lib_animatediff.fields import FIELD, FIELDS, panel_fields
 from lib_animatediff.infotext import INFOTEXT_KEY, read_infotext_value
 from lib_animatediff.ui.host import host_class
 
 TO_CPU_LABEL = "Move motion module to CPU (default if lowvram)"
 REMOVE_LABEL = "Remove motion module from any memory"
 REFRESH_SYMBOL = "🔄"
+TRAVEL_HELP = (
+    "<p>Lines of the prompt, or of the negative prompt, that begin with a frame and a colon are keyframes: "
+    "<code>0: spring</code>, <code>8-12: summer</code>, <code>50%: autumn</code>, <code>-1: winter</code>. "
+    "Lines above and below them hold for every frame.</p>"
+)
 
 # What an infotext that names AnimateDiff means by leaving these out.
-_MEANT_BY_SILENCE = MappingProxyType({"enable": True, "freeinit_enable": False, "use_main_seed": False})
+_MEANT_BY_SILENCE = MappingProxyType(
+    {
+        "enable": True,
+        "freeinit_enable": False,
+        "use_main_seed": False,
+        **{row.name: row.default for row in FIELDS if row.infotext_unless_default},
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +100,10 @@ def build_panel(tab: str, actions: PanelActions, defaults: Mapping[str, object] 
             add("batch_size", "stride", "overlap")
         with gr.Row():
             add("interp", "interp_x")
+        with gr.Accordion("Prompt travel", open=False):
+            gr.HTML(TRAVEL_HELP)
+            with gr.Row():
+                add("prompt_interpolation", "prompt_easing")
         with gr.Accordion("FreeInit Params", open=False):
             add("freeinit_enable", "freeinit_filter")
             with gr.Row():

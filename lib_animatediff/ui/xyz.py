@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from types import MappingProxyType
@@ -49,7 +50,9 @@ def _register(module: Any, models: Callable[[], Sequence[str]]) -> int:
 
 def _axis(module: Any, row: Field, models: Callable[[], Sequence[str]]) -> Any:
     on_both = len(row.axis_tabs) > 1
-    option = module.AxisOption if on_both else getattr(module, "AxisOptionImg2Img", module.AxisOption)
+    # Forge Classic keeps the classes in a module of their own and imports only one of them where its axes are
+    home = sys.modules.get(module.AxisOption.__module__, module)
+    option = module.AxisOption if on_both else getattr(home, "AxisOptionImg2Img", module.AxisOption)
     choices: Callable[[], list[str]] | None = None
     if row.kind == "model":
         choices = lambda: list(models())  # noqa: E731

@@ -28,6 +28,8 @@ AXES = {
     "Interp": (["Off", "Flow"], "interp", ["Off", "Flow"]),
     "Interp X": (["2", "3"], "interp_x", [2, 3]),
     "Video path": ([""], None, None),
+    "Prompt interpolation": (["lerp", "slerp"], "prompt_interpolation", ["lerp", None]),
+    "Prompt easing": (["linear", "step"], "prompt_easing", [None, "step"]),
 }
 IMG2IMG_AXES = {
     "Latent power": (["0.5", "2"], "latent_power", [0.5, 2]),

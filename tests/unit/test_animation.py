@@ -79,6 +79,7 @@ class Processing:
         self.extra_generation_params, self.outpath_samples = {}, str(out)
         self.do_not_save_samples = self.do_not_save_grid = False
         self.all_seeds, self.initialised = [], False
+        self.all_prompts = self.all_negative_prompts = ["a cat"] * FRAMES
         vars(self).update(more)
 
     def init(self, *args):
@@ -211,6 +212,44 @@ def test_upscaling_from_the_gallery_makes_the_whole_animation_again(scene):
     animation(scene).begin(p)
     assert not p.txt2img_upscale
     assert p.firstpass_image is None
+
+
+def test_each_frame_gets_its_keyframes_prompt_before_the_host_encodes_them(scene):
+    text = "0: a\n2: b"
+    p = Processing(scene.out, all_prompts=[text] * FRAMES, all_negative_prompts=["bad"] * FRAMES, enable_hr=True)
+    p.all_hr_prompts, p.all_hr_negative_prompts = ["c"] * FRAMES, ["1: d"] * FRAMES
+    one = animation(scene)
+    one.begin(p)
+    p.init()
+    p.prompts, p.negative_prompts = list(p.all_prompts), list(p.all_negative_prompts)
+    p.hr_prompts, p.hr_negative_prompts = list(p.all_hr_prompts), list(p.all_hr_negative_prompts)
+    one.before_encoding(p)
+    assert (p.prompts, p.negative_prompts) == (["a", "a", *["b"] * (FRAMES - 2)], ["bad"] * FRAMES)
+    assert (p.hr_prompts, p.hr_negative_prompts) == (["c"] * FRAMES, ["d"] * FRAMES)
+    assert p.all_prompts == [text] * FRAMES, "the infotext keeps the whole prompt"
+    assert one.travel.prompt.mix(1) == (0, 2, 0.5)
+    assert (one.travel.negative, one.hires_travel.prompt) == (None, None)
+
+
+def test_a_keyframe_that_cannot_be_is_refused_before_anything_is_made(scene):
+    p = Processing(scene.out, all_prompts=["a"] * FRAMES + ["99: b"] * FRAMES, n_iter=2)
+    p.all_negative_prompts = [""] * 2 * FRAMES
+    animation(scene).begin(p)
+    with pytest.raises(RequestError, match="99: b"):
+        p.init()
+    assert not p.initialised
+
+
+def test_a_prompt_that_went_wrong_on_the_way_is_not_sampled(scene):
+    p = Processing(scene.out, sampler=Sampler())
+    one = animation(scene)
+    one.begin(p)
+    p.init()
+    p.prompts, p.negative_prompts = ["99: b"] * FRAMES, [""] * FRAMES  # another script's doing
+    one.before_encoding(p)
+    one.before_sampling(p)
+    with pytest.raises(RequestError, match="99: b"):
+        p.sampler.sample(p, torch.zeros(1))
 
 
 def test_a_second_generation_with_the_same_object_starts_anew(scene):

@@ -43,6 +43,9 @@ def test_what_is_switched_on_is_written_too():
     plain = infotext_value(AnimationRequest.from_mapping({}))
     assert "freeinit_ds" not in plain
     assert "use_main_seed" not in plain
+    assert "prompt_" not in plain
+    travelling = infotext_value(AnimationRequest.from_mapping({"prompt_easing": "step"}))
+    assert travelling.endswith("prompt_easing: step")
 
 
 @UNHURRIED
@@ -51,7 +54,8 @@ def test_a_request_is_read_back_from_its_infotext(values, tab):
     request = AnimationRequest.from_mapping(values)
     found = read_infotext_value(through_the_host(infotext_value(request, tab=tab, extra={"mm_hash": "0" * 8})))
     assert found.items() <= vars(request).items()
-    written = {n for n, row in FIELD.items() if row.infotext and tab in row.infotext_tabs and not row.infotext_when}
+    on_this_tab = {n: row for n, row in FIELD.items() if row.infotext and tab in row.infotext_tabs}
+    written = {n for n, row in on_this_tab.items() if not (row.infotext_when or row.infotext_unless_default)}
     assert written <= found.keys()
     for switch in ("freeinit_enable", "use_main_seed"):
         if getattr(request, switch):

@@ -93,19 +93,22 @@ def test_the_contracts_defaults():
         "latent_power": 1.0, "latent_scale": 32.0, "last_frame": None, "latent_power_last": 1.0,
         "latent_scale_last": 32.0, "use_main_seed": False, "request_id": "", "is_i2i_batch": False,
         "video_default": False, "prompt_scheduler": None,
+        # ours
+        "prompt_interpolation": "slerp", "prompt_easing": "linear",
     }  # fmt: skip
 
 
 def test_the_arguments_keep_the_contracts_order():
+    ours = ["prompt_interpolation", "prompt_easing"]
     txt2img = [row.name for row in panel_fields("txt2img")]
     assert txt2img == [
         "enable", "model", "video_length", "fps", "loop_number", "closed_loop", "batch_size", "stride", "overlap",
         "format", "interp", "interp_x", "freeinit_enable", "freeinit_filter", "freeinit_ds", "freeinit_dt",
-        "freeinit_iters", "use_main_seed",
+        "freeinit_iters", "use_main_seed", *ours,
     ]  # fmt: skip
     img2img = [row.name for row in panel_fields("img2img")]
     latents = ["latent_power", "latent_scale", "last_frame", "latent_power_last", "latent_scale_last"]
-    assert img2img == [*txt2img[:-1], *latents, "use_main_seed"]
+    assert img2img == [*txt2img[:-3], *latents, "use_main_seed", *ours]
 
 
 @UNHURRIED

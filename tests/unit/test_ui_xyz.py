@@ -23,16 +23,17 @@ def host(monkeypatch):
 def axes(host):
     plot = fake_modules.xyz_grid()
     host.scripts.scripts_data += [SimpleNamespace(path="/webui/scripts/loopback.py", module=SimpleNamespace()), plot]
-    assert register_axes(lambda: MODELS) == 16
+    assert register_axes(lambda: MODELS) == 18
     return {option.label.removeprefix("[AnimateDiff] "): option for option in plot.module.axis_options}
 
 
-def test_the_contracts_sixteen_axes(axes):
+def test_the_contracts_sixteen_axes_and_ours(axes):
     assert {label: option.type for label, option in axes.items()} == {
         "Enabled": str, "Motion Module": str, "Video length": int, "FPS": int, "Use main seed": str,
         "Closed loop": str, "Batch size": int, "Stride": int, "Overlap": int, "Interp": str, "Interp X": int,
         "Video path": str, "Latent power": float, "Latent scale": float, "Latent power last": float,
         "Latent scale last": float,
+        "Prompt interpolation": str, "Prompt easing": str,
     }  # fmt: skip
     for label, option in axes.items():
         assert isinstance(option, fake_modules.AxisOptionImg2Img) == label.startswith("Latent")
@@ -43,6 +44,8 @@ def test_the_contracts_sixteen_axes(axes):
         "Use main seed": ["False", "True"],
         "Closed loop": ["N", "R-P", "R+P", "A"],
         "Interp": ["Off", "FILM", "Flow"],
+        "Prompt interpolation": ["slerp", "lerp"],
+        "Prompt easing": ["linear", "ease-in", "ease-out", "ease-in-out", "step"],
     }
 
 
