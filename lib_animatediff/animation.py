@@ -23,9 +23,10 @@ from lib_animatediff.hosts.protocol import Host
 from lib_animatediff.infotext import INFOTEXT_KEY, infotext_value
 from lib_animatediff.motion.cache import MotionModelCache
 from lib_animatediff.motion.files import list_motion_modules
+from lib_animatediff.noise.initial import arrange_noise
 from lib_animatediff.noise.ramp import blend_first_last
 from lib_animatediff.output import show, unwritable, write_videos
-from lib_animatediff.plan import AnimationPlan, frame_count, make_plan, plan_travel
+from lib_animatediff.plan import AnimationPlan, frame_count, make_plan, plan_travel, shared_frames
 from lib_animatediff.request import AnimationRequest
 from lib_animatediff.run import sample_animated, sample_animated_img2img
 from lib_animatediff.unet.hooks import check_fits
@@ -203,6 +204,10 @@ class Animation:
             else:
                 plan = replace(self.plan, travel=self.travel)
             run = sample_animated if name == "sample" else sample_animated_img2img
+            if name == "sample":
+                x = self._arranged(p, x)
+            else:
+                args = (self._arranged(p, args[0]), *args[1:])
             try:
                 return run(self.host, plan, p, sampler, sample, x, *args, **kwargs)
             finally:
@@ -210,6 +215,16 @@ class Animation:
 
         animated.is_animated = True
         return animated
+
+    def _arranged(self, p: Any, noise: Any) -> Any:
+        request = self.request
+        return arrange_noise(
+            noise,
+            request.initial_noise,
+            context=request.batch_size,
+            overlap=shared_frames(request),
+            seed=int(p.seeds[0]),
+        )
 
     def _ramp(self, p: Any, x: Any) -> Any:
         """Latents of the first image, fading into noise or into the last image (frames, channels, height, width)."""

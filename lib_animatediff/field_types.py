@@ -10,6 +10,7 @@ from numbers import Integral, Real
 from types import MappingProxyType
 
 from lib_animatediff.errors import RequestError
+from lib_animatediff.timeline.schedules import parse_schedule
 
 BOTH = ("txt2img", "img2img")
 IMG2IMG = ("img2img",)
@@ -157,6 +158,15 @@ def _parse_choice(row: Field, value: object) -> str:
     raise row.error(f"{shown(value)} is not a choice. Use {row.accepts}.{hint}")
 
 
+def _parse_schedule(row: Field, value: object) -> str:
+    text = _text(row, value, 500)
+    try:
+        parse_schedule(text)
+    except ValueError as error:
+        raise row.error(str(error)) from None
+    return text
+
+
 def _parse_formats(row: Field, value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [part for part in re.split(r"[,\s]+", value) if part]
@@ -233,6 +243,7 @@ _PARSERS: Mapping[str, Callable[[Field, object], object]] = MappingProxyType(
         "int": _parse_int,
         "float": _parse_float,
         "choice": _parse_choice,
+        "schedule": _parse_schedule,
         "formats": _parse_formats,
         "model": _parse_model,
         "path": _parse_path,

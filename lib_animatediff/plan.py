@@ -12,8 +12,9 @@ from lib_animatediff.motion.files import MotionModel
 from lib_animatediff.noise.schedule import alphas_cumprod
 from lib_animatediff.request import AnimationRequest
 from lib_animatediff.timeline.blend import BLENDS, EASINGS
+from lib_animatediff.timeline.fuse import fuse_weights
+from lib_animatediff.timeline.schedules import parse_schedule, windows_at
 from lib_animatediff.timeline.travel import parse_travel
-from lib_animatediff.timeline.windows import context_windows
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,25 @@ class FreeInitPlan:
 
 @dataclass(frozen=True)
 class AnimationPlan:
-    """One animation: everything ``run.sampling_run`` needs and nothing of the host."""
+    """One animation: everything ``run.sampling_run`` needs and nothing of the host.
+
+    ``windows``: from a step and the number of steps to the windows of that step, none longer than ``context``;
+    ``weights``: from a window to the weight of each of its frames.
+    """
 
     frames: int
-    windows: Callable[[int], list[list[int]]]
+    context: int
+    windows: Callable[[int, int], list[list[int]]]
+    weights: Callable[[list[int]], list[float]]
     motion_model: MotionModel
     alphas_cumprod: torch.Tensor
     free_init: FreeInitPlan | None = None
     travel: Travel | None = None
+
+
+def shared_frames(request: AnimationRequest) -> int:
+    """Frames that neighbouring context windows share; -1 asks for a quarter of the context."""
+    return request.batch_size // 4 if request.overlap == -1 else request.overlap
 
 
 def frame_count(request: AnimationRequest) -> int:
@@ -61,12 +73,31 @@ def plan_travel(
     return Travel(*found, BLENDS[request.prompt_interpolation], EASINGS[request.prompt_easing])
 
 
+def plan_windows(request: AnimationRequest) -> Callable[[int, int], list[list[int]]]:
+    """From a step and the number of steps to the context windows of that step."""
+    phases = parse_schedule(request.context_schedule)
+
+    def windows(step: int, total_steps: int) -> list[list[int]]:
+        return windows_at(
+            phases,
+            step,
+            total_steps,
+            frames=frame_count(request),
+            context=request.batch_size,
+            stride=request.stride,
+            overlap=shared_frames(request),
+            closed_loop=request.closed_loop,
+        )
+
+    return windows
+
+
 def make_plan(request: AnimationRequest, motion_model: MotionModel) -> AnimationPlan:
     """The plan for ``request`` with its motion model loaded."""
     frames = frame_count(request)
 
-    def windows(step: int) -> list[list[int]]:
-        return context_windows(step, frames, request.batch_size, request.stride, request.overlap, request.closed_loop)
+    def weights(window: list[int]) -> list[float]:
+        return fuse_weights(len(window), request.context_fuse, shared_frames(request))
 
     betas = motion_model.family.beta_schedule
     free_init = None
@@ -74,4 +105,12 @@ def make_plan(request: AnimationRequest, motion_model: MotionModel) -> Animation
         free_init = FreeInitPlan(
             request.freeinit_iters, request.freeinit_filter, request.freeinit_ds, request.freeinit_dt
         )
-    return AnimationPlan(frames, windows, motion_model, alphas_cumprod(betas.kind, betas.start, betas.end), free_init)
+    return AnimationPlan(
+        frames,
+        min(frames, request.batch_size),
+        plan_windows(request),
+        weights,
+        motion_model,
+        alphas_cumprod(betas.kind, betas.start, betas.end),
+        free_init,
+    )

@@ -61,6 +61,9 @@ class AnimationRequest:
     use_main_seed: bool
     prompt_interpolation: str
     prompt_easing: str
+    context_schedule: str
+    context_fuse: str
+    initial_noise: str
     request_id: str
     is_i2i_batch: bool
     video_default: bool

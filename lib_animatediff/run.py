@@ -14,7 +14,7 @@ from lib_animatediff.hosts.conds import conds_of_frames
 from lib_animatediff.hosts.protocol import Host
 from lib_animatediff.noise.freeinit import diffuse_to_end, low_pass_filter, mix_frequencies
 from lib_animatediff.plan import AnimationPlan
-from lib_animatediff.timeline.fuse import WeightedMean, fuse_weights
+from lib_animatediff.timeline.fuse import WeightedMean
 from lib_animatediff.unet.hooks import attach_motion
 from lib_animatediff.unet.patch import instance_attribute, instance_attributes
 
@@ -49,8 +49,7 @@ class SamplingRun:
     def _attach(self) -> None:
         """Motion model and schedule onto whatever checkpoint the host has loaded now."""
         self.host.check(self.p)
-        longest = max(map(len, self.plan.windows(0)))
-        self._model_side.enter_context(self.host.room(self.p, self.plan.motion_model, longest))
+        self._model_side.enter_context(self.host.room(self.p, self.plan.motion_model, self.plan.context))
         unet = self.host.unet(self.p)
         self._model_side.enter_context(attach_motion(unet, self.plan.motion_model, lambda: self.window_length))
         self.schedule = self.host.noise_schedule(self.p, self.sampler, self.plan.alphas_cumprod)
@@ -73,7 +72,7 @@ class SamplingRun:
             extra["cond"], extra["uncond"] = swapped
         self._order.parts = count_parts(extra["cond"])
 
-        windows = self.plan.windows(self.denoiser.step)
+        windows = self.plan.windows(self.denoiser.step, self.denoiser.total_steps or 1)
         if len(windows) == 1:
             if self.plan.travel is not None:
                 extra["cond"], extra["uncond"] = self._conds(extra, windows[0])
@@ -109,7 +108,7 @@ class SamplingRun:
                     "last_latent": sampler.last_latent,
                     "last_noise_uncond": getattr(denoiser, "last_noise_uncond", None),
                 }
-                weights = fuse_weights(len(window))
+                weights = self.plan.weights(window)
                 for name, mean in means.items():
                     mean.add(window, results[name], weights)
         except BaseException:

@@ -9,7 +9,9 @@ from lib_animatediff.hosts import clip_order
 from lib_animatediff.hosts.detect import UNKNOWN_HOST, detect_host
 from lib_animatediff.motion.cache import loaded_models
 from lib_animatediff.motion.files import list_motion_modules
-from lib_animatediff.request import parse_script_args
+from lib_animatediff.plan import frame_count, plan_windows
+from lib_animatediff.request import AnimationRequest, parse_script_args
+from lib_animatediff.timeline.picture import windows_picture
 from lib_animatediff.ui import settings, xyz
 from lib_animatediff.ui.notices import notices, other_animatediff, rival_sentence
 from lib_animatediff.ui.panel import PanelActions, build_panel
@@ -33,7 +35,14 @@ def panel_notices():
     return notices(motion_modules, None if detect_host() else UNKNOWN_HOST)
 
 
-ACTIONS = PanelActions(models=motion_modules, notices=panel_notices, to_cpu=move_to_cpu, remove=remove_from_memory)
+def picture(values):
+    request = AnimationRequest.from_mapping({**values, "enable": True, "model": "any"})
+    return windows_picture(plan_windows(request), frame_count(request))
+
+
+ACTIONS = PanelActions(
+    models=motion_modules, notices=panel_notices, to_cpu=move_to_cpu, remove=remove_from_memory, picture=picture
+)
 
 
 class AnimateDiffScript(scripts.Script):

@@ -1,26 +1,47 @@
 """How the results of overlapping context windows become one: a weighted mean per frame."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 
-FUSE_KINDS = ("pyramid", "flat")
+FUSE_KINDS = ("pyramid", "flat", "relative", "overlap-linear", "gauss", "saw-tooth")
+
+# The least weight of a place: the frame may be held by this window alone.
+_LEAST = 0.01
 
 
-def fuse_weights(length: int, kind: str = "pyramid") -> list[float]:
+def fuse_weights(length: int, kind: str = "pyramid", overlap: int = 0) -> list[float]:
     """One positive weight per place in a window of ``length`` frames.
 
-    - ``pyramid``  1, 2 ... m ... 2, 1: a frame counts most where it has neighbours on both sides.
-    - ``flat``     all 1.
+    - ``pyramid``         1, 2 ... m ... 2, 1: a frame counts most where it has neighbours on both sides.
+    - ``flat``            all 1.
+    - ``relative``        1 in the middle, falling evenly to nearly 0 at both ends.
+    - ``overlap-linear``  1, but over the ``overlap`` frames at each end: there a window fades in as the one before it
+      fades out, and both together are 1.
+    - ``gauss``           a bell around the middle, with a quarter of the length as its standard deviation.
+    - ``saw-tooth``       next to nothing up to the middle, then m, m - 1 ... 1 ("delayed reverse saw-tooth"): each
+      frame is decided by the window in which it comes soon after the middle.
 
     :raises ValueError: an unknown kind or a length below 1.
     """
     if length < 1:
         raise ValueError(f"a window of {length} frames has no weights")
+    places, middle = range(length), (length - 1) / 2
     if kind == "flat":
         return [1.0] * length
     if kind == "pyramid":
-        return [float(min(place + 1, length - place)) for place in range(length)]
+        return [float(min(place + 1, length - place)) for place in places]
+    if kind == "relative":
+        return [max(_LEAST, 1 - abs(place - middle) / max(middle, 0.5)) for place in places]
+    if kind == "overlap-linear":
+        return [min(1.0, *((n + 1) / (overlap + 1) for n in (place, length - 1 - place))) for place in places]
+    if kind == "gauss":
+        return [math.exp(-0.5 * ((place - middle) / (length / 4)) ** 2) for place in places]
+    if kind == "saw-tooth":
+        highest = (length + 1) // 2
+        falling = range(highest if length % 2 == 0 else highest - 1, 0, -1)
+        return [_LEAST] * (length - 1 - len(falling)) + [float(highest), *map(float, falling)]
     raise ValueError(f"unknown fuse weights {kind!r}; known are {', '.join(FUSE_KINDS)}")
 
 

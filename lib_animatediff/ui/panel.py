@@ -25,6 +25,8 @@ TRAVEL_HELP = (
     "Lines above and below them hold for every frame.</p>"
 )
 
+_IN_THE_PICTURE = ("video_length", "batch_size", "stride", "overlap", "closed_loop", "context_schedule")
+
 # What an infotext that names AnimateDiff means by leaving these out.
 _MEANT_BY_SILENCE = MappingProxyType(
     {
@@ -41,13 +43,15 @@ class PanelActions:
     """What the panel calls; nothing of it may load a checkpoint.
 
     models: names of the motion modules there are now. notices: sentences to show on top, none when all is well.
-    to_cpu, remove: the two memory buttons; they return a sentence to show, or None.
+    to_cpu, remove: the two memory buttons; they return a sentence to show, or None. picture: the context windows of a
+    request, as SVG, from its fields; raises AnimateDiffError with a sentence to show instead.
     """
 
     models: Callable[[], Sequence[str]]
     notices: Callable[[], Sequence[str]]
     to_cpu: Callable[[], str | None]
     remove: Callable[[], str | None]
+    picture: Callable[[Mapping[str, object]], str]
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,11 @@ def build_panel(tab: str, actions: PanelActions, defaults: Mapping[str, object] 
         add("closed_loop")
         with gr.Row():
             add("batch_size", "stride", "overlap")
+        with gr.Accordion("Context windows", open=False):
+            with gr.Row():
+                add("context_schedule", "context_fuse")
+            picture = gr.HTML(elem_id=f"{tab}-ad-windows")
+            add("initial_noise")
         with gr.Row():
             add("interp", "interp_x")
         with gr.Accordion("Prompt travel", open=False):
@@ -115,18 +124,15 @@ def build_panel(tab: str, actions: PanelActions, defaults: Mapping[str, object] 
                 with gr.Row():
                     add("latent_power_last", "latent_scale_last")
                 add("last_frame")
-        with gr.Row():
-            to_cpu = gr.Button(TO_CPU_LABEL, elem_id=f"{tab}-ad-to-cpu")
-            remove = gr.Button(REMOVE_LABEL, elem_id=f"{tab}-ad-remove")
-        done = gr.HTML(elem_id=f"{tab}-ad-done", visible=False)
+        _memory_buttons(tab, actions)
 
     model, kept = made["model"], gr.State("")
     refreshed = refresh.click(
         lambda chosen: _refreshed(model, chosen, actions), inputs=[model], outputs=[model, notice, kept]
     )
     refreshed.then(lambda name: name, inputs=[kept], outputs=[model])
-    to_cpu.click(lambda: _answered(actions.to_cpu), inputs=[], outputs=[done])
-    remove.click(lambda: _answered(actions.remove), inputs=[], outputs=[done])
+
+    _draw_on_change(picture, [made[name] for name in _IN_THE_PICTURE], actions)
 
     components = tuple(made[row.name] for row in panel_fields(tab))
     return Panel(tab, components, _infotext_fields(made), [])
@@ -147,6 +153,8 @@ def _component(row: Field, tab: str, value: object, models: list[str]) -> Any:
     if row.kind == "formats":
         shown = [name for name in row.choices if name != "Frame"]
         return gr.CheckboxGroup(choices=shown, value=[name for name in value if name in shown], **shared)
+    if row.kind == "schedule":
+        return gr.Dropdown(choices=list(row.choices), value=value, allow_custom_value=True, **shared)
     if row.kind == "choice":
         return gr.Radio(choices=list(row.choices), value=value, **shared)
     if row.slider:
@@ -177,6 +185,28 @@ def _notice(sentences: Sequence[str]) -> dict[str, object]:
     """The value and visibility of an area that shows sentences, one per line."""
     lines = "".join(f"<p>⚠ {html.escape(sentence)}</p>" for sentence in sentences)
     return {"value": lines, "visible": bool(lines)}
+
+
+def _memory_buttons(tab: str, actions: PanelActions) -> None:
+    with gr.Row():
+        to_cpu = gr.Button(TO_CPU_LABEL, elem_id=f"{tab}-ad-to-cpu")
+        remove = gr.Button(REMOVE_LABEL, elem_id=f"{tab}-ad-remove")
+    done = gr.HTML(elem_id=f"{tab}-ad-done", visible=False)
+    to_cpu.click(lambda: _answered(actions.to_cpu), inputs=[], outputs=[done])
+    remove.click(lambda: _answered(actions.remove), inputs=[], outputs=[done])
+
+
+def _draw_on_change(picture: Any, shown: Sequence[Any], actions: PanelActions) -> None:
+    for component in shown:
+        component.change(lambda *values: _pictured(actions, values), inputs=list(shown), outputs=[picture])
+    picture.value = _pictured(actions, [component.value for component in shown])
+
+
+def _pictured(actions: PanelActions, values: Sequence[object]) -> str:
+    try:
+        return actions.picture(dict(zip(_IN_THE_PICTURE, values, strict=True)))
+    except AnimateDiffError as error:
+        return f"<p>⚠ {html.escape(str(error))}</p>"
 
 
 def _answered(action: Callable[[], str | None]) -> Any:

@@ -30,6 +30,9 @@ AXES = {
     "Video path": ([""], None, None),
     "Prompt interpolation": (["lerp", "slerp"], "prompt_interpolation", ["lerp", None]),
     "Prompt easing": (["linear", "step"], "prompt_easing", [None, "step"]),
+    "Context schedule": (["static", "shuffled"], "context_schedule", ["static", "shuffled"]),
+    "Context fuse": (["pyramid", "gauss"], "context_fuse", [None, "gauss"]),
+    "Initial noise": (["per frame", "FreeNoise"], "initial_noise", [None, "FreeNoise"]),
 }
 IMG2IMG_AXES = {
     "Latent power": (["0.5", "2"], "latent_power", [0.5, 2]),

@@ -1,5 +1,7 @@
 """Frames beyond the context length."""
 
+import re
+
 import pytest
 
 from tests.live import media
@@ -60,3 +62,67 @@ def test_a_closed_loop_of_one_window_swings_back(host):
 def test_a_closed_loop_of_windows_is_not_doubled(host):
     made = host.animate(video_length=6, batch_size=4, closed_loop="A", format=["GIF"])
     assert media.facts(made.data[0]).frames == 6
+
+
+# schedules, fuse weights, noise
+
+
+@pytest.mark.parametrize("schedule", ["static", "batched", "shuffled", "shuffled 50%, uniform"])
+def test_schedules_without_motion_are_one_window(host, probe, schedule):
+    off = {"motion": "off"}
+    one = host.animate(probe=off, video_length=7, batch_size=7).frames
+    made = host.animate(probe=off, video_length=7, batch_size=4, overlap=1, context_schedule=schedule)
+    assert media.difference(one, made.frames) <= 1
+    rows = host.seen()["rows"]
+    if schedule == "batched":
+        assert rows == [8, 6] * host.steps
+    assert re.search(rf"context_schedule: \W*{schedule}", made.infotext)
+
+
+@pytest.mark.parametrize("fuse", ["pyramid", "flat", "relative", "overlap-linear", "gauss", "saw-tooth"])
+def test_fuse_weights_without_motion_are_one_window(host, probe, fuse):
+    off = {"motion": "off"}
+    one = host.animate(probe=off, video_length=7, batch_size=7).frames
+    made = host.animate(probe=off, video_length=7, batch_size=4, overlap=2, context_fuse=fuse).frames
+    assert media.difference(one, made) <= 1
+
+
+def test_shared_noise_makes_frames_alike(host, probe):
+    frames = host.animate(probe={"motion": "off"}, initial_noise="shared").frames
+    assert media.difference(frames[1:], frames[:-1]) <= 1
+    own = host.animate(probe={"motion": "off"}).frames
+    assert media.difference(frames[:1], own[:1]) <= 1
+    assert media.difference(frames[1:], own[1:]) > 1
+
+
+def test_repeated_and_free_noise_show_the_first_context_again(host, probe):
+    wanted = {"video_length": 8, "batch_size": 4, "overlap": 0}
+    off = {"motion": "off"}
+    repeated = host.animate(probe=off, initial_noise="repeated", **wanted).frames
+    assert media.difference(repeated[:4], repeated[4:]) <= 1
+    free = host.animate(probe=off, initial_noise="FreeNoise", **wanted).frames
+    for frame in free[4:]:
+        assert min(media.difference(frame, other) for other in free[:4]) <= 1
+    assert media.difference(free, host.animate(probe=off, initial_noise="FreeNoise", **wanted).frames) == 0
+
+
+def test_mixed_noise_in_both_passes(host):
+    request = {
+        "enable_hr": True, "hr_upscaler": "Latent", "hr_scale": 2, "hr_second_pass_steps": 2, "denoising_strength": 0.7,
+    }  # fmt: skip
+    made = host.animate(initial_noise="mixed", request=request)
+    assert made.frames.shape == (host.frames, 2 * host.size, 2 * host.size, 3)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("context_schedule", "shuffled, uniform", ["context_schedule", "shuffled 10%"]),
+        ("context_fuse", "pyramids", ["context_fuse", "Did you mean pyramid"]),
+        ("initial_noise", "free", ["initial_noise", "FreeNoise"]),
+    ],
+)
+def test_words_that_are_not_known_are_refused(host, field, value, words):
+    answer = host.try_animate(**{field: value})
+    assert answer.status != 200
+    assert all(word in answer.error() for word in words), answer.error()

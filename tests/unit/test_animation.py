@@ -78,7 +78,7 @@ class Processing:
         self.batch_size, self.n_iter, self.script_args = 1, 1, (0,)
         self.extra_generation_params, self.outpath_samples = {}, str(out)
         self.do_not_save_samples = self.do_not_save_grid = False
-        self.all_seeds, self.initialised = [], False
+        self.all_seeds, self.seeds, self.initialised = [], [7], False
         self.all_prompts = self.all_negative_prompts = ["a cat"] * FRAMES
         vars(self).update(more)
 

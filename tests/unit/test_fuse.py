@@ -1,10 +1,13 @@
 """Averaging the results of overlapping windows."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lib_animatediff.fields import FIELD
 from lib_animatediff.timeline.fuse import FUSE_KINDS, WeightedMean, fuse_weights
 from lib_animatediff.timeline.windows import context_windows
 
@@ -21,6 +24,13 @@ def bits(tensor):
 
 
 def test_known_weights():
+    assert fuse_weights(8, "overlap-linear", 3) == [0.25, 0.5, 0.75, 1, 1, 0.75, 0.5, 0.25]
+    assert fuse_weights(8, "overlap-linear") == [1] * 8
+    assert fuse_weights(8, "saw-tooth") == [0.01, 0.01, 0.01, 4, 4, 3, 2, 1]
+    assert fuse_weights(7, "saw-tooth") == [0.01, 0.01, 0.01, 4, 3, 2, 1]
+    assert fuse_weights(5, "relative") == [0.01, 0.5, 1, 0.5, 0.01]
+    assert fuse_weights(5, "gauss")[2] == 1
+    assert fuse_weights(5, "gauss")[0] == pytest.approx(math.exp(-0.5 * (2 / 1.25) ** 2))
     assert fuse_weights(6) == [1, 2, 3, 3, 2, 1]
     assert fuse_weights(5, "pyramid") == [1, 2, 3, 2, 1]
     assert fuse_weights(1) == [1]
@@ -28,12 +38,24 @@ def test_known_weights():
 
 
 @settings(deadline=None)
-@given(length=st.integers(1, 300), kind=st.sampled_from(FUSE_KINDS))
-def test_weights_are_positive_and_symmetric(length, kind):
-    weights = fuse_weights(length, kind)
+@given(length=st.integers(1, 300), kind=st.sampled_from(FUSE_KINDS), overlap=st.integers(0, 300))
+def test_weights_are_positive_and_symmetric(length, kind, overlap):
+    weights = fuse_weights(length, kind, overlap)
     assert len(weights) == length
     assert min(weights) > 0
-    assert weights == weights[::-1]
+    assert weights == weights[::-1] or kind == "saw-tooth"
+
+
+@given(length=st.integers(2, 64), data=st.data())
+def test_overlap_linear_fades_from_one_window_into_the_next(length, data):
+    overlap = data.draw(st.integers(0, length // 2))
+    weights = fuse_weights(length, "overlap-linear", overlap)
+    for out, into in zip(weights[length - overlap :], weights[:overlap], strict=True):
+        assert out + into == pytest.approx(1)
+
+
+def test_the_table_names_every_kind():
+    assert FIELD["context_fuse"].choices == FUSE_KINDS
 
 
 def test_unknown_weights_are_refused():

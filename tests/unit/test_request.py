@@ -28,6 +28,7 @@ _values = {
     "int": lambda row: st.integers(row.minimum, row.maximum),
     "float": lambda row: st.floats(row.minimum, row.maximum),
     "choice": lambda row: st.sampled_from(row.choices),
+    "schedule": lambda row: st.sampled_from([*row.choices, "shuffled 10%, uniform"]),
     "formats": lambda row: st.lists(st.sampled_from(row.choices), unique=True).map(lambda some: ["PNG", *some]),
     "model": lambda row: _file_names.map(lambda name: f"m{name.strip()}.ckpt"),
     "path": lambda row: st.just(""),
@@ -94,12 +95,13 @@ def test_the_contracts_defaults():
         "latent_scale_last": 32.0, "use_main_seed": False, "request_id": "", "is_i2i_batch": False,
         "video_default": False, "prompt_scheduler": None,
         # ours
-        "prompt_interpolation": "slerp", "prompt_easing": "linear",
+        "prompt_interpolation": "slerp", "prompt_easing": "linear", "context_schedule": "uniform",
+        "context_fuse": "pyramid", "initial_noise": "per frame",
     }  # fmt: skip
 
 
 def test_the_arguments_keep_the_contracts_order():
-    ours = ["prompt_interpolation", "prompt_easing"]
+    ours = ["prompt_interpolation", "prompt_easing", "context_schedule", "context_fuse", "initial_noise"]
     txt2img = [row.name for row in panel_fields("txt2img")]
     assert txt2img == [
         "enable", "model", "video_length", "fps", "loop_number", "closed_loop", "batch_size", "stride", "overlap",
@@ -108,7 +110,7 @@ def test_the_arguments_keep_the_contracts_order():
     ]  # fmt: skip
     img2img = [row.name for row in panel_fields("img2img")]
     latents = ["latent_power", "latent_scale", "last_frame", "latent_power_last", "latent_scale_last"]
-    assert img2img == [*txt2img[:-3], *latents, "use_main_seed", *ours]
+    assert img2img == [*txt2img[: -1 - len(ours)], *latents, "use_main_seed", *ours]
 
 
 @UNHURRIED

@@ -11,6 +11,7 @@ from lib_animatediff.errors import AnimateDiffError
 from lib_animatediff.hosts.clip_order import clip_order
 from lib_animatediff.plan import AnimationPlan, FreeInitPlan
 from lib_animatediff.run import sample_animated, sample_animated_img2img
+from lib_animatediff.timeline.fuse import fuse_weights
 from lib_animatediff.timeline.windows import context_windows
 
 from .fake_unet import FakeMotionModel, FakeUNet
@@ -29,7 +30,7 @@ class Denoiser(nn.Module):
         super().__init__()
         vars(self)["unet"], vars(self)["sampler"] = unet, sampler
         self.inner_model = nn.Identity()
-        self.step, self.init_latent, self.mask = 0, None, None
+        self.step, self.total_steps, self.init_latent, self.mask = 0, 4, None, None
         self.need_last_noise_uncond, self.last_noise_uncond = False, None
         self.calls, self.fail_at = [], None
 
@@ -127,7 +128,9 @@ def plan(frames, *, context=None, overlap=1, model=None, free_init=None, loop="N
         module.share.data.zero_()  # motion off: windows then must make no difference
     return AnimationPlan(
         frames,
-        lambda step: context_windows(step, frames, context or frames, 1, overlap if context else 0, loop),
+        context or frames,
+        lambda step, _: context_windows(step, frames, context or frames, 1, overlap if context else 0, loop),
+        lambda window: fuse_weights(len(window)),
         model,
         torch.linspace(0.99, 0.01, 1000),
         free_init,

@@ -32,12 +32,17 @@ class Recorder:
             raise self.sentence
         return self.sentence
 
+    def picture(self, values):
+        request = AnimationRequest.from_mapping(values)
+        return f"<svg>{request.video_length} {request.context_schedule}</svg>"
+
     def actions(self):
         return PanelActions(
             models=lambda: self.models,
             notices=lambda: self.notices,
             to_cpu=lambda: self.act("to_cpu"),
             remove=lambda: self.act("remove"),
+            picture=self.picture,
         )
 
 
@@ -104,7 +109,7 @@ def test_components_are_the_scripts_arguments(tab):
 @pytest.mark.parametrize("tab", TABS)
 def test_components_give_the_types_of_the_fields(tab):
     panel, _ = built(tab)
-    kinds = {"bool": bool, "int": int, "float": float, "choice": str, "model": str, "formats": list}
+    kinds = {"bool": bool, "int": int, "float": float, "choice": str, "schedule": str, "model": str, "formats": list}
     for component, row in zip(panel.components, panel_fields(tab), strict=True):
         if row.kind != "image":
             assert type(component.value) is kinds[row.kind], row.name

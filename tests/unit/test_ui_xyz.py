@@ -23,7 +23,7 @@ def host(monkeypatch):
 def axes(host):
     plot = fake_modules.xyz_grid()
     host.scripts.scripts_data += [SimpleNamespace(path="/webui/scripts/loopback.py", module=SimpleNamespace()), plot]
-    assert register_axes(lambda: MODELS) == 18
+    assert register_axes(lambda: MODELS) == 21
     return {option.label.removeprefix("[AnimateDiff] "): option for option in plot.module.axis_options}
 
 
@@ -33,7 +33,8 @@ def test_the_contracts_sixteen_axes_and_ours(axes):
         "Closed loop": str, "Batch size": int, "Stride": int, "Overlap": int, "Interp": str, "Interp X": int,
         "Video path": str, "Latent power": float, "Latent scale": float, "Latent power last": float,
         "Latent scale last": float,
-        "Prompt interpolation": str, "Prompt easing": str,
+        "Prompt interpolation": str, "Prompt easing": str, "Context schedule": str, "Context fuse": str,
+        "Initial noise": str,
     }  # fmt: skip
     for label, option in axes.items():
         assert isinstance(option, fake_modules.AxisOptionImg2Img) == label.startswith("Latent")
@@ -46,6 +47,9 @@ def test_the_contracts_sixteen_axes_and_ours(axes):
         "Interp": ["Off", "FILM", "Flow"],
         "Prompt interpolation": ["slerp", "lerp"],
         "Prompt easing": ["linear", "ease-in", "ease-out", "ease-in-out", "step"],
+        "Context schedule": ["uniform", "static", "batched", "shuffled"],
+        "Context fuse": ["pyramid", "flat", "relative", "overlap-linear", "gauss", "saw-tooth"],
+        "Initial noise": ["per frame", "mixed", "shared", "repeated", "FreeNoise"],
     }
 
 
@@ -95,7 +99,8 @@ def test_values_do_not_leak_from_cell_to_cell(axes):
 def test_each_axis_reaches_its_field(axes, row):
     text = {"model": "b.ckpt", "closed_loop": "A", "interp": "Flow", "enable": "True", "use_main_seed": "True"}
     option = axes[row.axis]
-    value = option.type(text.get(row.name, "" if row.kind == "path" else "7"))
+    other = row.choices[-1] if row.choices else "" if row.kind == "path" else "7"
+    value = option.type(text.get(row.name, other))
     option.confirm(None, [value])
     cell = SimpleNamespace()
     option.apply(cell, value, [value])

@@ -1,0 +1,49 @@
+"""A small picture of the context windows: time from left to right, one row of bars for each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+STEPS = 20
+
+_WIDTH, _ROW, _GAP, _MARGIN = 480, 5, 4, 26
+_MOST_BARS = 60
+
+
+def windows_picture(windows: Callable[[int, int], Sequence[Sequence[int]]], frames: int) -> str:
+    """SVG of the first steps of sampling in ``STEPS`` steps, as many as have room.
+
+    A bar is as long as its window, and cut where the window leaves frames out. ``windows`` takes a step and the number
+    of steps.
+    """
+    rows, labels, y = [], [], 2
+    scale = (_WIDTH - _MARGIN) / frames
+    for step in range(STEPS):
+        of_step = windows(step, STEPS)
+        if step and len(rows) + len(of_step) > _MOST_BARS:
+            break
+        labels.append(f'<text x="0" y="{y + _ROW}" font-size="9" fill="currentColor">{step + 1}</text>')
+        for window in of_step:
+            for first, count in _runs(window):
+                rows.append(
+                    f'<rect x="{_MARGIN + first * scale:.1f}" y="{y}" width="{max(count * scale - 0.5, 0.5):.1f}" '
+                    f'height="{_ROW - 1}" rx="1" fill="currentColor" opacity="0.65"/>'
+                )
+            y += _ROW
+        y += _GAP
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {y}" width="100%" role="img" aria-label="Context windows of some steps">'
+        f"<title>Frames from left to right; a bar is a context window, a group of bars a step</title>"
+        f"{''.join(labels)}{''.join(rows)}</svg>"
+    )
+
+
+def _runs(window: Sequence[int]) -> list[tuple[int, int]]:
+    """Stretches of neighbouring frames: first frame and length of each."""
+    runs: list[list[int]] = []
+    for frame in sorted(window):
+        if runs and frame == sum(runs[-1]):
+            runs[-1][1] += 1
+        else:
+            runs.append([frame, 1])
+    return [(first, count) for first, count in runs]
