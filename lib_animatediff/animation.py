@@ -127,10 +127,11 @@ class Animation:
         self.host.check(p)
         model = self.models.get(motion_module_path(self.settings.model_folder(), request.model))
         check_fits(self.host.unet(p), model)
-        if min(request.batch_size, frame_count(request)) > model.pe_length:
+        if request.positions == "trained" and min(request.batch_size, frame_count(request)) > model.pe_length:
             raise FIELD["batch_size"].error(
                 f"{request.batch_size} frames in one context window are more than the {model.pe_length} positions that "
-                f"{model.path.name} knows. Use {model.pe_length} or less; video_length may stay as long as it is.",
+                f"{model.path.name} knows. Use {model.pe_length} or less, or stretch them (positions: stretched); "
+                "video_length may stay as long as it is.",
             )
         self.plan = make_plan(request, model)
         self._check_prompts(p)

@@ -10,6 +10,7 @@ from numbers import Integral, Real
 from types import MappingProxyType
 
 from lib_animatediff.errors import RequestError
+from lib_animatediff.timeline.curves import parse_curve
 from lib_animatediff.timeline.schedules import parse_schedule
 
 BOTH = ("txt2img", "img2img")
@@ -84,6 +85,8 @@ class Field:
         if self.kind in ("int", "float"):
             number = "a whole number" if self.kind == "int" else "a number"
             return f"{number} from {self.minimum:g} to {self.maximum:g}"
+        if self.kind == "curve":
+            return f"a number from {self.minimum:g} to {self.maximum:g}, or keyframes such as 0:1, 16:1.3, -1:1"
         return {"bool": "true or false", "image": "an image, or its file in base64"}.get(self.kind, "text")
 
 
@@ -167,6 +170,21 @@ def _parse_schedule(row: Field, value: object) -> str:
     return text
 
 
+def _parse_curve(row: Field, value: object) -> str:
+    """The text of a curve, or of a number, all of whose values lie within the bounds."""
+    if isinstance(value, Real) and not isinstance(value, bool):
+        value = repr(float(value))
+    text = _text(row, value, 4000)
+    try:
+        curve = parse_curve(text)
+    except ValueError as error:
+        raise row.error(str(error)) from None
+    for _, number in curve.keys:
+        if not row.minimum <= number <= row.maximum:
+            raise row.error(f"{number:g} lies outside {row.minimum:g} to {row.maximum:g}. Use {row.accepts}.")
+    return text
+
+
 def _parse_formats(row: Field, value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [part for part in re.split(r"[,\s]+", value) if part]
@@ -244,6 +262,7 @@ _PARSERS: Mapping[str, Callable[[Field, object], object]] = MappingProxyType(
         "float": _parse_float,
         "choice": _parse_choice,
         "schedule": _parse_schedule,
+        "curve": _parse_curve,
         "formats": _parse_formats,
         "model": _parse_model,
         "path": _parse_path,

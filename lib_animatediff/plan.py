@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 import torch
 
+from lib_animatediff.fields import FIELD
 from lib_animatediff.hosts.conds import Travel
 from lib_animatediff.motion.files import MotionModel
 from lib_animatediff.noise.schedule import alphas_cumprod
 from lib_animatediff.request import AnimationRequest
 from lib_animatediff.timeline.blend import BLENDS, EASINGS
+from lib_animatediff.timeline.curves import parse_curve
 from lib_animatediff.timeline.fuse import fuse_weights
 from lib_animatediff.timeline.schedules import parse_schedule, windows_at
 from lib_animatediff.timeline.travel import parse_travel
+from lib_animatediff.unet.hooks import Strength
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class AnimationPlan:
     """One animation: everything ``run.sampling_run`` needs and nothing of the host.
 
     ``windows``: from a step and the number of steps to the windows of that step, none longer than ``context``;
-    ``weights``: from a window to the weight of each of its frames.
+    ``weights``: from a window to the weight of each of its frames. ``motion_scale`` and ``motion_effect``: (frames,),
+    None for 1 everywhere; ``positions``: see ``motion.module.stretched_positions``.
     """
 
     frames: int
@@ -43,6 +47,14 @@ class AnimationPlan:
     alphas_cumprod: torch.Tensor
     free_init: FreeInitPlan | None = None
     travel: Travel | None = None
+    motion_scale: torch.Tensor | None = None
+    motion_effect: torch.Tensor | None = None
+    positions: str = "trained"
+
+    def strength(self, window: list[int]) -> Strength:
+        """How much motion the frames of one window want."""
+        scale, effect = (None if v is None else v[window] for v in (self.motion_scale, self.motion_effect))
+        return Strength(scale, effect, self.positions)
 
 
 def shared_frames(request: AnimationRequest) -> int:
@@ -71,6 +83,15 @@ def plan_travel(
     if not any(found):
         return None
     return Travel(*found, BLENDS[request.prompt_interpolation], EASINGS[request.prompt_easing])
+
+
+def plan_curve(request: AnimationRequest, name: str) -> torch.Tensor | None:
+    """A field's value for each frame, None where it is 1 throughout; RequestError for a key outside the animation."""
+    try:
+        values = parse_curve(getattr(request, name)).values(frame_count(request))
+    except ValueError as error:
+        raise FIELD[name].error(str(error)) from None
+    return None if set(values) == {1.0} else torch.tensor(values)
 
 
 def plan_windows(request: AnimationRequest) -> Callable[[int, int], list[list[int]]]:
@@ -113,4 +134,7 @@ def make_plan(request: AnimationRequest, motion_model: MotionModel) -> Animation
         motion_model,
         alphas_cumprod(betas.kind, betas.start, betas.end),
         free_init,
+        motion_scale=plan_curve(request, "motion_scale"),
+        motion_effect=plan_curve(request, "motion_effect"),
+        positions=request.positions,
     )

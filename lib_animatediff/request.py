@@ -64,6 +64,9 @@ class AnimationRequest:
     context_schedule: str
     context_fuse: str
     initial_noise: str
+    motion_scale: str
+    motion_effect: str
+    positions: str
     request_id: str
     is_i2i_batch: bool
     video_default: bool

@@ -15,7 +15,7 @@ from lib_animatediff.hosts.protocol import Host
 from lib_animatediff.noise.freeinit import diffuse_to_end, low_pass_filter, mix_frequencies
 from lib_animatediff.plan import AnimationPlan
 from lib_animatediff.timeline.fuse import WeightedMean
-from lib_animatediff.unet.hooks import attach_motion
+from lib_animatediff.unet.hooks import Strength, attach_motion
 from lib_animatediff.unet.patch import instance_attribute, instance_attributes
 
 # CFGDenoiser.forward has these parameters, in this order, in every host (after x and sigma)
@@ -32,6 +32,7 @@ class SamplingRun:
         self.host, self.plan, self.p, self.sampler = host, plan, p, sampler
         self.denoiser = sampler.model_wrap_cfg
         self.window_length = plan.frames
+        self._strength = Strength()
 
     def __enter__(self) -> SamplingRun:
         with ExitStack() as stack:
@@ -51,7 +52,9 @@ class SamplingRun:
         self.host.check(self.p)
         self._model_side.enter_context(self.host.room(self.p, self.plan.motion_model, self.plan.context))
         unet = self.host.unet(self.p)
-        self._model_side.enter_context(attach_motion(unet, self.plan.motion_model, lambda: self.window_length))
+        self._model_side.enter_context(
+            attach_motion(unet, self.plan.motion_model, lambda: self.window_length, lambda: self._strength)
+        )
         self.schedule = self.host.noise_schedule(self.p, self.sampler, self.plan.alphas_cumprod)
         self._model_side.enter_context(self.schedule)
 
@@ -81,6 +84,7 @@ class SamplingRun:
 
     def _denoise_window(self, window: list[int], x: torch.Tensor, sigma: torch.Tensor, extra: dict) -> torch.Tensor:
         self.window_length = self._order.frames = len(window)
+        self._strength = self.plan.strength(window)
         denoised = self._denoise(x, sigma, **extra)
         if self._order.error is not None:
             raise self._order.error

@@ -30,17 +30,46 @@ MIN_FRAME_PRODUCT = 64
 # Fewer tokens than this and the products wait for their weights.
 MIN_CHUNK_TOKENS = 1024
 
+# Frames of the clips that SD1.5's motion modules were trained on; their tables have more rows.
+SWEET_SPOT = 16
+
 _CHUNK_WIDTHS = 10  # of a chunk, in units of C per token: feed-forward 8, norm 1, output of the attention 1
 
 
 def position_table(channels: int, length: int) -> Tensor:
     """Sinusoidal table (length, channels) in float32: sin and cos interleaved, base 10000 (arXiv:1706.03762, 3.5)."""
-    position = torch.arange(length).unsqueeze(1)
+    return _sinusoids(channels, torch.arange(length))
+
+
+def _sinusoids(channels: int, places: Tensor) -> Tensor:
+    """(places, channels): whole places in float32, as the official code has them; others in their own dtype."""
     rate = torch.exp(torch.arange(0, channels, 2) * (-math.log(10000.0) / channels))
-    table = torch.empty(length, channels)
-    table[:, 0::2] = torch.sin(position * rate)
-    table[:, 1::2] = torch.cos(position * rate)
+    angles = places.unsqueeze(1) * rate
+    table = torch.empty(places.shape[0], channels, dtype=angles.dtype)
+    table[:, 0::2], table[:, 1::2] = torch.sin(angles), torch.cos(angles)
     return table
+
+
+def stretched_positions(tables: Tensor, frames: int, how: str) -> Tensor:
+    """``frames`` rows of position ``tables`` (n, rows, C), for contexts longer than a motion module was trained for.
+
+    - ``trained``     the first rows, as the official code takes them
+    - ``stretched``   when there are too few: all rows, at even distances from the first to the last
+    - ``sweet spot``  when there are more frames than 16: the first 16 rows, likewise
+
+    Between two rows of a sinusoidal table is the sinusoid of the place between; of any other, the straight line.
+    """
+    rows = tables.shape[1]
+    used = min(SWEET_SPOT, rows) if how == "sweet spot" else rows
+    if how == "trained" or frames <= used:
+        return tables[:, :frames]
+    places = torch.linspace(0, used - 1, frames, dtype=torch.float64)
+    if torch.allclose(tables, position_table(tables.shape[2], rows).to(tables), atol=1e-3):  # files may hold halves
+        return _sinusoids(tables.shape[2], places).to(tables).expand(tables.shape[0], -1, -1)
+    lower = places.floor().long().clamp(max=used - 2) if used > 1 else torch.zeros(frames, dtype=torch.long)
+    share = (places - lower).to(tables)[:, None]
+    upper = (lower + 1).clamp(max=used - 1)
+    return tables[:, lower] * (1 - share) + tables[:, upper] * share
 
 
 class Weights(nn.Module):
@@ -151,15 +180,23 @@ class TemporalTransformer(nn.Module):
         return self
 
     def forward(
-        self, x: Tensor, frames: int, *, chunk_bytes: int | None = None, scratch: Scratch | None = None
+        self,
+        x: Tensor,
+        frames: int,
+        *,
+        key_scale: Tensor | None = None,
+        positions: str = "trained",
+        chunk_bytes: int | None = None,
+        scratch: Scratch | None = None,
     ) -> Tensor:
         """x: (groups * frames, C, H, W), frames of a group next to each other; returns the same shape, x included.
 
-        Computes in the dtype of x, on its device, under autocast too. ``chunk_bytes`` bounds the intermediates,
-        ``scratch`` is where they may lie; modules that run one after the other can share it.
-        Raises AnimateDiffError when there are more frames than positions.
+        Computes in the dtype of x, on its device, under autocast too. ``key_scale`` (frames,) multiplies the keys of
+        each frame in both attentions, 1 is the official formula; ``positions``: see ``stretched_positions``.
+        ``chunk_bytes`` bounds the intermediates, ``scratch`` is where they may lie; modules that run one after the
+        other can share it. Raises AnimateDiffError when there are more frames than positions.
         """
-        if frames > self.max_frames:
+        if positions == "trained" and frames > self.max_frames:
             raise AnimateDiffError(
                 f"The motion module knows {self.max_frames} positions, but {frames} frames came in one window. "
                 f"Set the context batch size to {self.max_frames} or less."
@@ -167,11 +204,21 @@ class TemporalTransformer(nn.Module):
         if x.shape[0] % frames:
             raise AnimateDiffError(f"A batch of {x.shape[0]} latents cannot be split into groups of {frames} frames.")
         with _no_autocast(x.device.type):
+            tables = self._position_tables(frames, x, positions)
+            scale = None if key_scale is None else key_scale.to(x.device, x.dtype).view(1, frames, 1)
             if torch.is_grad_enabled() and (x.requires_grad or self.proj_in.weight.requires_grad):
-                return self._forward_differentiable(x, frames)
-            return self._forward_in_place(x, frames, chunk_bytes, scratch or Scratch())
+                return self._forward_differentiable(x, frames, tables, scale)
+            return self._forward_in_place(x, frames, tables, scale, chunk_bytes, scratch or Scratch())
 
-    def _forward_in_place(self, x: Tensor, frames: int, chunk_bytes: int | None, scratch: Scratch) -> Tensor:
+    def _forward_in_place(
+        self,
+        x: Tensor,
+        frames: int,
+        tables: Tensor,
+        key_scale: Tensor | None,
+        chunk_bytes: int | None,
+        scratch: Scratch,
+    ) -> Tensor:
         """The same sums without autograd: products take every layout as it lies and add to the residual in place."""
         batch, channels, height, width = x.shape
         if not x.is_contiguous(memory_format=torch.channels_last):
@@ -193,9 +240,8 @@ class TemporalTransformer(nn.Module):
             tokens = normed.flatten(2).permute(2, 0, 1).reshape(-1, channels)
             torch.addmm(bias, tokens, weight.t(), out=stream.view(-1, channels))
         rows = stream.view(-1, frames, channels)
-        tables = self._position_tables(frames, x)
         for start in range(0, rows.shape[0], step):
-            self._block_in_place(rows[start : start + step], tables, wide)
+            self._block_in_place(rows[start : start + step], tables, key_scale, wide)
 
         weight, bias = self.proj_out.like(x)
         if per_frame:
@@ -205,7 +251,7 @@ class TemporalTransformer(nn.Module):
         tokens = F.linear(stream, weight, bias).view(height, width, batch, channels)
         return torch.add(x, tokens.permute(2, 3, 0, 1), out=normed)
 
-    def _block_in_place(self, rows: Tensor, tables: Tensor, wide: Tensor) -> None:
+    def _block_in_place(self, rows: Tensor, tables: Tensor, key_scale: Tensor | None, wide: Tensor) -> None:
         """rows: (rows, frames, C), contiguous; becomes the output of the transformer block. ``wide`` is scratch."""
         channels = self.channels
         tokens = rows.view(-1, channels)
@@ -214,7 +260,10 @@ class TemporalTransformer(nn.Module):
             normed = F.layer_norm(rows, (channels,), *norm.like(rows)).add_(table)
             joint = wide[: count * 3 * channels].view(count, 3 * channels)
             torch.mm(normed.view(count, channels), qkv.like(rows)[0].t(), out=joint)
-            attended = _attention(joint.view(*rows.shape[:2], -1))
+            joint = joint.view(*rows.shape[:2], -1)
+            if key_scale is not None:
+                joint[..., channels : 2 * channels].mul_(key_scale)
+            attended = _attention(joint)
             weight, bias = to_out.like(rows)
             tokens.add_(bias).addmm_(attended.view(count, channels), weight.t())
         normed = F.layer_norm(tokens, (channels,), *self.ff_norm.like(rows))
@@ -226,16 +275,17 @@ class TemporalTransformer(nn.Module):
         weight, bias = self.ff_out.like(rows)
         tokens.add_(bias).addmm_(value.mul_(torch.ops.aten.gelu_(gate)), weight.t())
 
-    def _forward_differentiable(self, x: Tensor, frames: int) -> Tensor:
+    def _forward_differentiable(self, x: Tensor, frames: int, tables: Tensor, key_scale: Tensor | None) -> Tensor:
         """The formulas one after the other, for autograd."""
         batch, channels, height, width = x.shape
         shape = (self.channels,)
         rows = F.group_norm(x, NORM_GROUPS, *self.norm.like(x), NORM_EPS).flatten(2).permute(2, 0, 1)
         rows = F.linear(rows, *self.proj_in.like(x)).reshape(-1, frames, channels)
-        tables = self._position_tables(frames, x)
+        scale = None if key_scale is None else F.pad(key_scale.expand(1, -1, channels), (channels, channels), value=1.0)
         for norm, qkv, to_out, table in zip(self.attention_norms, self.qkv, self.to_out, tables, strict=True):
             normed = F.layer_norm(rows, shape, *norm.like(x)) + table
-            rows = rows + F.linear(_attention(F.linear(normed, *qkv.like(x))), *to_out.like(x))
+            joint = F.linear(normed, *qkv.like(x))
+            rows = rows + F.linear(_attention(joint if scale is None else joint * scale), *to_out.like(x))
         value, gate = F.linear(F.layer_norm(rows, shape, *self.ff_norm.like(x)), *self.ff_in.like(x)).chunk(2, dim=-1)
         rows = rows + F.linear(value * F.gelu(gate), *self.ff_out.like(x))
         tokens = F.linear(rows, *self.proj_out.like(x)).view(height, width, batch, channels)
@@ -248,12 +298,13 @@ class TemporalTransformer(nn.Module):
             chunk_bytes = max(chunk_bytes, row * MIN_CHUNK_TOKENS // frames)
         return max(1, min(MAX_ATTENTION_ROWS, chunk_bytes // row))
 
-    def _position_tables(self, frames: int, x: Tensor) -> Tensor:
+    def _position_tables(self, frames: int, x: Tensor, positions: str) -> Tensor:
         """(2, frames, C) in the dtype and on the device of x; the last one is kept."""
-        key = (frames, x.dtype, x.device)
+        key = (frames, x.dtype, x.device, positions)
         if self._tables is None or self._tables[0] != key:
             with torch.inference_mode(False):  # a kept inference tensor would fail in a later run with gradients
-                self._tables = key, self.positions[:, :frames].to(x.device, x.dtype, copy=True)
+                tables = stretched_positions(self.positions, frames, positions)
+                self._tables = key, tables.to(x.device, x.dtype, copy=True)
         return self._tables[1]
 
 

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lib_animatediff.errors import RequestError
+from lib_animatediff.timeline.curves import frame_number
 
 _FRAME = r"(?:-?\d+|\d+(?:\.\d+)?%)"
 _KEYFRAME = re.compile(rf"(?P<start>{_FRAME})(?:\s*(?:-|\.\.)\s*(?P<end>{_FRAME}))?\s*:(?P<gap>\s*)(?P<text>.*)")
@@ -98,8 +99,8 @@ def parse_travel(prompt: str, frames: int, *, wraps: bool = False, field: str = 
         match = found[number]
         if not _is_certain(match):
             raise refuse(number, "put a space behind the colon if it is a keyframe, or a comma in front if it is text.")
-        start = _frame(match["start"], frames)
-        end = _frame(match["end"], frames) if match["end"] else start
+        start = frame_number(match["start"], frames)
+        end = frame_number(match["end"], frames) if match["end"] else start
         if not 0 <= start <= end < frames:
             raise refuse(number, f"its frames lie outside the animation's, 0 to {frames - 1}, or run backwards.")
         keyframes.append((number, Keyframe(start, end, match["text"].strip())))
@@ -120,14 +121,6 @@ def parse_travel(prompt: str, frames: int, *, wraps: bool = False, field: str = 
 def _is_certain(match: re.Match[str]) -> bool:
     """Whether a line is a keyframe for sure: ``16:9`` may be the shape of a picture, ``12:30`` the time."""
     return bool(match["gap"]) or not match["text"][:1].isdigit()
-
-
-def _frame(text: str, frames: int) -> int:
-    if text.endswith("%"):
-        share = float(text[:-1]) / 100
-        return round(share * (frames - 1)) if share <= 1 else frames
-    number = int(text)
-    return number + frames if number < 0 else number
 
 
 def _with_text_around(key: Keyframe, head: Sequence[str], tail: Sequence[str]) -> Keyframe:

@@ -107,6 +107,10 @@ def build_panel(tab: str, actions: PanelActions, defaults: Mapping[str, object] 
                 add("context_schedule", "context_fuse")
             picture = gr.HTML(elem_id=f"{tab}-ad-windows")
             add("initial_noise")
+        with gr.Accordion("Motion", open=False):
+            with gr.Row():
+                add("motion_scale", "motion_effect")
+            add("positions")
         with gr.Row():
             add("interp", "interp_x")
         with gr.Accordion("Prompt travel", open=False):
@@ -118,12 +122,7 @@ def build_panel(tab: str, actions: PanelActions, defaults: Mapping[str, object] 
             with gr.Row():
                 add("freeinit_ds", "freeinit_dt", "freeinit_iters")
         if tab == "img2img":
-            with gr.Accordion("I2V Traditional", open=False):
-                with gr.Row():
-                    add("latent_power", "latent_scale")
-                with gr.Row():
-                    add("latent_power_last", "latent_scale_last")
-                add("last_frame")
+            _image_to_video(add)
         _memory_buttons(tab, actions)
 
     model, kept = made["model"], gr.State("")
@@ -153,6 +152,8 @@ def _component(row: Field, tab: str, value: object, models: list[str]) -> Any:
     if row.kind == "formats":
         shown = [name for name in row.choices if name != "Frame"]
         return gr.CheckboxGroup(choices=shown, value=[name for name in value if name in shown], **shared)
+    if row.kind == "curve":
+        return gr.Textbox(value=value, max_lines=1, **shared)
     if row.kind == "schedule":
         return gr.Dropdown(choices=list(row.choices), value=value, allow_custom_value=True, **shared)
     if row.kind == "choice":
@@ -185,6 +186,15 @@ def _notice(sentences: Sequence[str]) -> dict[str, object]:
     """The value and visibility of an area that shows sentences, one per line."""
     lines = "".join(f"<p>⚠ {html.escape(sentence)}</p>" for sentence in sentences)
     return {"value": lines, "visible": bool(lines)}
+
+
+def _image_to_video(add: Callable[..., None]) -> None:
+    with gr.Accordion("I2V Traditional", open=False):
+        with gr.Row():
+            add("latent_power", "latent_scale")
+        with gr.Row():
+            add("latent_power_last", "latent_scale_last")
+        add("last_frame")
 
 
 def _memory_buttons(tab: str, actions: PanelActions) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -37,16 +38,32 @@ def check_fits(unet: nn.Module, model: MotionModel) -> None:
         )
 
 
-def _hook(module: nn.Module, frames: Callable[[], int], scratch: Scratch) -> Callable:
+@dataclass(frozen=True)
+class Strength:
+    """How much of the motion is wanted in each frame of the window: ``scale`` of the keys, ``effect`` of the whole.
+
+    Both (frames,), None for 1 everywhere. ``positions``: see ``motion.module.stretched_positions``.
+    """
+
+    scale: torch.Tensor | None = None
+    effect: torch.Tensor | None = None
+    positions: str = "trained"
+
+
+def _hook(module: nn.Module, frames: Callable[[], int], strength: Callable[[], Strength], scratch: Scratch) -> Callable:
     def run_motion_module(_layer: nn.Module, _inputs: tuple, output: torch.Tensor) -> torch.Tensor:
-        length = frames()
+        length, wanted = frames(), strength()
         if output.shape[0] % length:
             raise AnimateDiffError(
                 f"AnimateDiff got a batch of {output.shape[0]} images that is no multiple of its {length} frames. "
                 "Another extension changes the batch; disable it for this run."
             )
         place(module, output)
-        return module(output, length, scratch=scratch)
+        moved = module(output, length, key_scale=wanted.scale, positions=wanted.positions, scratch=scratch)
+        if wanted.effect is None:
+            return moved
+        effect = wanted.effect.to(output).repeat(output.shape[0] // length).view(-1, 1, 1, 1)
+        return torch.lerp(output, moved, effect)
 
     return run_motion_module
 
@@ -59,11 +76,13 @@ def place(module: nn.Module, x: torch.Tensor) -> None:
 
 
 @contextmanager
-def attach_motion(unet: nn.Module, model: MotionModel, frames: Callable[[], int]) -> Iterator[None]:
+def attach_motion(
+    unet: nn.Module, model: MotionModel, frames: Callable[[], int], strength: Callable[[], Strength] = Strength
+) -> Iterator[None]:
     """While open, ``unet`` animates: its batch rows are clips of ``frames()`` consecutive frames each.
 
-    ``frames`` is asked at every call, since the last context window may be shorter. Nothing is added to the module
-    tree, and no class is touched. Raises UnsupportedError before anything is changed if ``model`` does not fit.
+    ``frames`` and ``strength`` are asked at every call, since each context window has its own. Nothing is added to the
+    module tree, and no class is touched. Raises UnsupportedError before anything is changed if ``model`` does not fit.
     """
     check_fits(unet, model)
     slots, scratch = find_slots(unet), Scratch()
@@ -71,6 +90,6 @@ def attach_motion(unet: nn.Module, model: MotionModel, frames: Callable[[], int]
         if model.family.norm_across_frames:
             stack.enter_context(across_frames(norms_across_frames(unet), frames))
         for name, module in model.slots.items():
-            handle = slots[name].register_forward_hook(_hook(module, frames, scratch))
+            handle = slots[name].register_forward_hook(_hook(module, frames, strength, scratch))
             stack.callback(handle.remove)
         yield

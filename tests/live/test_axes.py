@@ -32,6 +32,9 @@ AXES = {
     "Prompt easing": (["linear", "step"], "prompt_easing", [None, "step"]),
     "Context schedule": (["static", "shuffled"], "context_schedule", ["static", "shuffled"]),
     "Context fuse": (["pyramid", "gauss"], "context_fuse", [None, "gauss"]),
+    "Motion scale": (["1", "1.3"], "motion_scale", [None, "1.3"]),
+    "Motion effect": (["0", "1"], "motion_effect", ["0", None]),
+    "Positions": (["trained", "stretched"], "positions", [None, "stretched"]),
     "Initial noise": (["per frame", "FreeNoise"], "initial_noise", [None, "FreeNoise"]),
 }
 IMG2IMG_AXES = {

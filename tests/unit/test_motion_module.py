@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from lib_animatediff.errors import AnimateDiffError
 from lib_animatediff.motion import module as motion_module
-from lib_animatediff.motion.module import Scratch, TemporalTransformer, position_table
+from lib_animatediff.motion.module import Scratch, TemporalTransformer, position_table, stretched_positions
 from tests.unit.motion_files import BLOCK, random_tensors
 
 
-def by_the_formulas(tensors, x, frames):
+def by_the_formulas(tensors, x, frames, key_scale=None):
     """The published steps one by one, on (rows of one position, frames, C)."""
     p = {name: tensor.to(x.dtype) for name, tensor in tensors.items()}
     batch, c, height, width = x.shape
@@ -30,6 +30,8 @@ def by_the_formulas(tensors, x, frames):
         attention = f"{BLOCK}attention_blocks.{i}."
         n = layer_norm(h, f"{BLOCK}norms.{i}") + p[attention + "pos_encoder.pe"][0, :frames]
         q, k, v = ((n @ p[f"{attention}to_{z}.weight"].T).unflatten(-1, (8, -1)).transpose(1, 2) for z in "qkv")
+        if key_scale is not None:
+            k = k * key_scale.view(1, 1, frames, 1)
         seen = (q @ k.transpose(-1, -2) / math.sqrt(c // 8)).softmax(-1) @ v
         h = h + seen.transpose(1, 2).flatten(2) @ p[attention + "to_out.0.weight"].T + p[attention + "to_out.0.bias"]
     wide = layer_norm(h, f"{BLOCK}ff_norm") @ p[f"{BLOCK}ff.net.0.proj.weight"].T + p[f"{BLOCK}ff.net.0.proj.bias"]
@@ -61,6 +63,58 @@ def test_equals_the_formulas(channels, groups, frames, height, width, chunk_byte
     out = TemporalTransformer(tensors)(x, frames, chunk_bytes=chunk_bytes)
     torch.testing.assert_close(out, by_the_formulas(tensors, x, frames), rtol=0, atol=1e-11)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("differentiable", [False, True])
+def test_the_scale_of_the_keys_equals_the_formulas(differentiable):
+    tensors, scale = random_tensors(64), torch.linspace(0, 2.5, 5, dtype=torch.float64)
+    x = latents(10, 64).requires_grad_(differentiable)
+    module = TemporalTransformer(tensors)
+    wanted = by_the_formulas(tensors, x.detach(), 5, scale)
+    torch.testing.assert_close(module(x, 5, key_scale=scale).detach(), wanted, rtol=0, atol=1e-11)
+    assert (module(x.detach(), 5) - wanted).abs().max() > 1e-3
+    torch.testing.assert_close(module(x.detach(), 5, key_scale=torch.ones(5)), module(x.detach(), 5), rtol=0, atol=0)
+
+
+# positions of longer contexts
+
+
+def test_stretched_positions_are_sinusoids_of_places_between():
+    table = position_table(64, 24)[None].expand(2, -1, -1)
+    for how, used in (("stretched", 24), ("sweet spot", 16)):
+        made = stretched_positions(table, 40, how)
+        assert made.shape == (2, 40, 64)
+        for frame in (0, 7, 39):
+            place = frame * (used - 1) / 39
+            rate = 10000.0 ** (-torch.arange(0, 64, 2, dtype=torch.float64) / 64)
+            torch.testing.assert_close(made[1, frame, 0::2].double(), (place * rate).sin(), rtol=0, atol=2e-6)
+            torch.testing.assert_close(made[1, frame, 1::2].double(), (place * rate).cos(), rtol=0, atol=2e-6)
+
+
+def test_a_learned_table_is_stretched_along_straight_lines():
+    table = torch.randn(2, 5, 8, dtype=torch.float64)
+    made = stretched_positions(table, 9, "stretched")
+    torch.testing.assert_close(made[:, 0::2], table, rtol=0, atol=1e-12)
+    torch.testing.assert_close(made[:, 1::2], (table[:, 1:] + table[:, :-1]) / 2, rtol=0, atol=1e-12)
+    assert stretched_positions(table[:, :1], 3, "stretched").equal(table[:, :1].expand(-1, 3, -1))
+
+
+def test_positions_that_suffice_are_left_alone():
+    table = position_table(32, 24)[None]
+    assert torch.equal(stretched_positions(table, 24, "stretched"), table)
+    assert torch.equal(stretched_positions(table, 16, "sweet spot"), table[:, :16])
+    assert torch.equal(stretched_positions(table, 20, "trained"), table[:, :20])
+
+
+def test_a_module_sees_more_frames_with_stretched_positions():
+    module = TemporalTransformer(random_tensors(32, positions=8))
+    x = latents(12)
+    with pytest.raises(AnimateDiffError, match="8 positions"):
+        module(x, 12)
+    stretched, spot = module(x, 12, positions="stretched"), module(x, 12, positions="sweet spot")
+    assert stretched.shape == x.shape
+    torch.testing.assert_close(stretched, spot, rtol=0, atol=0)  # the table is shorter than the sweet spot
+    assert torch.equal(module(x, 6, positions="stretched"), module(x, 6))
 
 
 @settings(deadline=None, max_examples=25)

@@ -29,6 +29,7 @@ _values = {
     "float": lambda row: st.floats(row.minimum, row.maximum),
     "choice": lambda row: st.sampled_from(row.choices),
     "schedule": lambda row: st.sampled_from([*row.choices, "shuffled 10%, uniform"]),
+    "curve": lambda row: st.sampled_from(["1", "0.5", "0:1, 3:1.5"]),
     "formats": lambda row: st.lists(st.sampled_from(row.choices), unique=True).map(lambda some: ["PNG", *some]),
     "model": lambda row: _file_names.map(lambda name: f"m{name.strip()}.ckpt"),
     "path": lambda row: st.just(""),
@@ -96,12 +97,16 @@ def test_the_contracts_defaults():
         "video_default": False, "prompt_scheduler": None,
         # ours
         "prompt_interpolation": "slerp", "prompt_easing": "linear", "context_schedule": "uniform",
-        "context_fuse": "pyramid", "initial_noise": "per frame",
+        "context_fuse": "pyramid", "initial_noise": "per frame", "motion_scale": "1", "motion_effect": "1",
+        "positions": "trained",
     }  # fmt: skip
 
 
 def test_the_arguments_keep_the_contracts_order():
-    ours = ["prompt_interpolation", "prompt_easing", "context_schedule", "context_fuse", "initial_noise"]
+    ours = [
+        "prompt_interpolation", "prompt_easing", "context_schedule", "context_fuse", "initial_noise", "motion_scale",
+        "motion_effect", "positions",
+    ]  # fmt: skip
     txt2img = [row.name for row in panel_fields("txt2img")]
     assert txt2img == [
         "enable", "model", "video_length", "fps", "loop_number", "closed_loop", "batch_size", "stride", "overlap",

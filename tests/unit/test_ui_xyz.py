@@ -23,7 +23,7 @@ def host(monkeypatch):
 def axes(host):
     plot = fake_modules.xyz_grid()
     host.scripts.scripts_data += [SimpleNamespace(path="/webui/scripts/loopback.py", module=SimpleNamespace()), plot]
-    assert register_axes(lambda: MODELS) == 21
+    assert register_axes(lambda: MODELS) == 24
     return {option.label.removeprefix("[AnimateDiff] "): option for option in plot.module.axis_options}
 
 
@@ -34,7 +34,7 @@ def test_the_contracts_sixteen_axes_and_ours(axes):
         "Video path": str, "Latent power": float, "Latent scale": float, "Latent power last": float,
         "Latent scale last": float,
         "Prompt interpolation": str, "Prompt easing": str, "Context schedule": str, "Context fuse": str,
-        "Initial noise": str,
+        "Initial noise": str, "Motion scale": str, "Motion effect": str, "Positions": str,
     }  # fmt: skip
     for label, option in axes.items():
         assert isinstance(option, fake_modules.AxisOptionImg2Img) == label.startswith("Latent")
@@ -49,6 +49,7 @@ def test_the_contracts_sixteen_axes_and_ours(axes):
         "Prompt easing": ["linear", "ease-in", "ease-out", "ease-in-out", "step"],
         "Context schedule": ["uniform", "static", "batched", "shuffled"],
         "Context fuse": ["pyramid", "flat", "relative", "overlap-linear", "gauss", "saw-tooth"],
+        "Positions": ["trained", "stretched", "sweet spot"],
         "Initial noise": ["per frame", "mixed", "shared", "repeated", "FreeNoise"],
     }
 
@@ -97,7 +98,14 @@ def test_values_do_not_leak_from_cell_to_cell(axes):
 
 @pytest.mark.parametrize("row", [row for row in FIELDS if row.axis], ids=lambda row: row.name)
 def test_each_axis_reaches_its_field(axes, row):
-    text = {"model": "b.ckpt", "closed_loop": "A", "interp": "Flow", "enable": "True", "use_main_seed": "True"}
+    text = {
+        "model": "b.ckpt",
+        "closed_loop": "A",
+        "interp": "Flow",
+        "enable": "True",
+        "use_main_seed": "True",
+        "motion_effect": "0:2",
+    }
     option = axes[row.axis]
     other = row.choices[-1] if row.choices else "" if row.kind == "path" else "7"
     value = option.type(text.get(row.name, other))

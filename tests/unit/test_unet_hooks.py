@@ -6,7 +6,7 @@ from torch import nn
 
 from lib_animatediff.errors import AnimateDiffError, UnsupportedError
 from lib_animatediff.unet.groupnorm import group_norm_across_frames
-from lib_animatediff.unet.hooks import attach_motion
+from lib_animatediff.unet.hooks import Strength, attach_motion
 from lib_animatediff.unet.slots import find_slots, norms_across_frames, output_channels
 
 from .fake_unet import FakeMotionModel, FakeUNet
@@ -72,6 +72,37 @@ def test_clips_of_a_batch_do_not_see_each_other(unet):
         together = unet(x)
         apart = torch.cat([unet(x[:3]), unet(x[3:])])
     torch.testing.assert_close(together, apart, rtol=0, atol=1e-12)
+
+
+def test_the_effect_is_blended_frame_by_frame(unet):
+    x, model = torch.randn(6, 4, 8, 8, dtype=torch.float64), FakeMotionModel()
+    for module in model.slots.values():
+        module.share.data.zero_()
+    last = model.slots["up_blocks.3.motion_modules.2"]
+    last.share.data.fill_(0.5)  # one module moves: the blend of all is then the blend of the picture
+    plain, effect = [], torch.tensor([0.0, 0.25, 1.5])
+    handle = find_slots(unet)["up_blocks.3.motion_modules.2"].register_forward_hook(lambda *a: plain.append(a[-1]))
+    moved = []
+    with attach_motion(unet, model, lambda: 3, lambda: Strength(effect=effect)):
+        after = find_slots(unet)["up_blocks.3.motion_modules.2"].register_forward_hook(lambda *a: moved.append(a[-1]))
+        unet(x)
+        after.remove()
+    handle.remove()
+    whole = last(plain[0], 3)
+    share = effect.double().repeat(2).view(-1, 1, 1, 1)
+    torch.testing.assert_close(moved[0], plain[0] + share * (whole - plain[0]), rtol=0, atol=1e-12)
+    assert torch.equal(moved[0][0], plain[0][0])
+
+
+def test_the_modules_get_the_scale_and_the_positions_of_the_moment(unet):
+    model, seen = FakeMotionModel(), []
+    for module in model.slots.values():
+        module.forward = lambda x, frames, **wanted: seen.append(wanted) or x
+    scale = torch.tensor([1.0, 2.0])
+    with attach_motion(unet, model, lambda: 2, lambda: Strength(scale=scale, positions="stretched")):
+        unet(torch.randn(4, 4, 8, 8, dtype=torch.float64))
+    assert len(seen) == 21
+    assert all(wanted["key_scale"] is scale and wanted["positions"] == "stretched" for wanted in seen)
 
 
 def test_every_module_runs_once_per_call_with_the_frames_of_the_moment(unet):
