@@ -425,6 +425,16 @@ FIELDS: tuple[Field, ...] = (
         axis="Positions",
     ),
     Field(
+        "freeinit_fast",
+        "bool",
+        False,
+        "FreeInit fast sampling",
+        "The first iterations take fewer steps.",
+        "freeinit-fast",
+        infotext=True,
+        infotext_unless_default=True,
+    ),
+    Field(
         "request_id",
         "name",
         "",

@@ -22,12 +22,23 @@ from lib_animatediff.unet.hooks import Strength
 
 @dataclass(frozen=True)
 class FreeInitPlan:
-    """FreeInit (Wu et al. 2023): how often the animation is sampled anew and which frequencies are kept."""
+    """FreeInit (Wu et al. 2023): how often the animation is sampled anew and which frequencies are kept.
+
+    ``fast``: the first passes are shorter, see ``steps_of_pass``.
+    """
 
     iterations: int
     kind: str
     d_s: float
     d_t: float
+    fast: bool = False
+
+    def steps_of_pass(self, number: int, steps: int) -> int:
+        """Steps of pass ``number`` (from 0) of an animation of ``steps``: the coarse-to-fine sampling of section 4.3.
+
+        Pass k of n takes (k + 1) / n of them, the last one all.
+        """
+        return max(1, steps * (number + 1) // self.iterations) if self.fast else steps
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,11 @@ def make_plan(request: AnimationRequest, motion_model: MotionModel) -> Animation
     free_init = None
     if request.freeinit_enable:
         free_init = FreeInitPlan(
-            request.freeinit_iters, request.freeinit_filter, request.freeinit_ds, request.freeinit_dt
+            request.freeinit_iters,
+            request.freeinit_filter,
+            request.freeinit_ds,
+            request.freeinit_dt,
+            request.freeinit_fast,
         )
     return AnimationPlan(
         frames,

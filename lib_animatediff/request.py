@@ -67,6 +67,7 @@ class AnimationRequest:
     motion_scale: str
     motion_effect: str
     positions: str
+    freeinit_fast: bool
     request_id: str
     is_i2i_batch: bool
     video_default: bool

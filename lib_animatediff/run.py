@@ -163,12 +163,12 @@ def sample_animated(
     eq. 6-8).
     """
     with SamplingRun(host, plan, p, sampler):
-        latents = sample(p, x, *args, **kwargs)
+        latents = sample(p, x, *args, **_shortened(kwargs, plan, p, 0))
         first_noise = x
-        for low_pass in _free_init_passes(host, plan, x):
+        for number, low_pass in _free_init_passes(host, plan, x):
             diffused = diffuse_to_end(latents.to(first_noise), first_noise, float(plan.alphas_cumprod[-1]))
             mixed = mix_frequencies(diffused, p.rng.next().to(first_noise), low_pass)
-            latents = sample(p, mixed * host.noise_gain(p, sampler), *args, **kwargs)
+            latents = sample(p, mixed * host.noise_gain(p, sampler), *args, **_shortened(kwargs, plan, p, number))
         return latents
 
 
@@ -190,22 +190,29 @@ def sample_animated_img2img(
     strength of the noise applies to the mixture.
     """
     with SamplingRun(host, plan, p, sampler):
-        latents = sample(p, x, noise, *args, **kwargs)
-        for low_pass in _free_init_passes(host, plan, noise):
+        latents = sample(p, x, noise, *args, **_shortened(kwargs, plan, p, 0))
+        for number, low_pass in _free_init_passes(host, plan, noise):
             start = mix_frequencies(latents.to(noise), x.to(noise), low_pass)
             mixed = mix_frequencies(noise, p.rng.next().to(noise), low_pass)
-            latents = sample(p, start, mixed, *args, **kwargs)
+            latents = sample(p, start, mixed, *args, **_shortened(kwargs, plan, p, number))
         return latents
 
 
-def _free_init_passes(host: Host, plan: AnimationPlan, like: torch.Tensor) -> Iterator[torch.Tensor]:
-    """FreeInit's low-pass filter, once for each pass after the first, until the user stops."""
+def _shortened(kwargs: dict[str, Any], plan: AnimationPlan, p: Any, number: int) -> dict[str, Any]:
+    """The arguments of the host's ``sample`` for one of FreeInit's passes; as they are without its fast sampling."""
+    if plan.free_init is None or not plan.free_init.fast:
+        return kwargs
+    return {**kwargs, "steps": plan.free_init.steps_of_pass(number, kwargs.get("steps") or p.steps)}
+
+
+def _free_init_passes(host: Host, plan: AnimationPlan, like: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    """The number of each pass after the first, from 1, and FreeInit's low-pass filter, until the user stops."""
     if plan.free_init is None:
         return
     frames, _, height, width = like.shape
     free_init = plan.free_init
     low_pass = low_pass_filter((frames, height, width), free_init.kind, free_init.d_s, free_init.d_t)
-    for _ in range(1, free_init.iterations):
+    for number in range(1, free_init.iterations):
         if host.interrupted():
             return
-        yield low_pass
+        yield number, low_pass

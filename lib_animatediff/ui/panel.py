@@ -118,7 +118,9 @@ def build_panel(tab: str, actions: PanelActions, defaults: Mapping[str, object] 
             with gr.Row():
                 add("prompt_interpolation", "prompt_easing")
         with gr.Accordion("FreeInit Params", open=False):
-            add("freeinit_enable", "freeinit_filter")
+            with gr.Row():
+                add("freeinit_enable", "freeinit_fast")
+            add("freeinit_filter")
             with gr.Row():
                 add("freeinit_ds", "freeinit_dt", "freeinit_iters")
         if tab == "img2img":

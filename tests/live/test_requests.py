@@ -214,6 +214,15 @@ def test_free_init_samples_as_often_as_it_is_told(host, probe):
     assert "freeinit_iters: 3" in made.infotext
 
 
+def test_free_inits_fast_sampling_takes_fewer_steps_at_first(host, probe):
+    request = {"steps": 4}
+    host.animate(probe={}, request=request)
+    a_step = len(host.seen()["rows"]) // 4
+    made = host.animate(probe={}, request=request, freeinit_enable=True, freeinit_iters=4, freeinit_fast=True)
+    assert len(host.seen()["rows"]) == (1 + 2 + 3 + 4) * a_step
+    assert "freeinit_fast: True" in made.infotext
+
+
 @pytest.mark.parametrize("kind", ["butterworth", "gaussian", "box", "ideal"])
 def test_each_filter_of_free_init_runs(host, kind):
     assert len(host.animate(freeinit_enable=True, freeinit_iters=2, freeinit_filter=kind).data) == host.frames

@@ -268,6 +268,25 @@ def test_free_init_samples_anew_from_the_low_frequencies_of_the_result(scene):
     assert len({float(noise.sum()) for noise in started_from}) == 3, "the high frequencies are fresh each time"
 
 
+def test_free_inits_fast_passes_grow_to_the_whole_number_of_steps(scene):
+    unet, host, x = scene
+    of_passes: list = []
+
+    def sample(p, *args, steps=None):
+        of_passes.append(steps)
+        return x
+
+    p = SimpleNamespace(rng=SimpleNamespace(next=lambda: torch.randn_like(x)), steps=20)
+    for run, inputs in ((sample_animated, [x]), (sample_animated_img2img, [x, torch.randn_like(x)])):
+        for fast, of_request, wanted in ((True, None, [5, 10, 15, 20]), (True, 6, [1, 3, 4, 6]), (False, 6, [6] * 4)):
+            of_passes.clear()
+            free_init = FreeInitPlan(4, "gaussian", 0.25, 0.25, fast)
+            steps = {} if of_request is None else {"steps": of_request}
+            run(host, plan(9, free_init=free_init), p, Sampler(unet, 9), sample, *inputs, **steps)
+            assert of_passes == wanted
+    assert FreeInitPlan(4, "box", 1, 1, True).steps_of_pass(0, 2) == 1
+
+
 def test_free_init_stops_when_the_user_does(scene):
     unet, host, x = scene
     host.stop = True
