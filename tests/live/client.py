@@ -113,6 +113,9 @@ class Host:
 
     def body(self, **fields: Any) -> dict:
         """A small request, with ``fields`` over it."""
+        if fields.get("enable_hr"):
+            # what Forge main's page sends; without it its API fails on every hires pass. Others do not know the field.
+            fields.setdefault("hr_additional_modules", ["Use same choices"])
         return {
             "prompt": "a cat",
             "negative_prompt": "bad",

@@ -1,10 +1,11 @@
 """Frames of a fixed list of requests as a file, and the comparison of two such files.
 
     python -m tests.live.record URL OUT.npz [--v1 NAME --v2 NAME --v3 NAME] [--size 64] [--frames 8]
-    python -m tests.live.record compare A.npz B.npz [--limit 0.01]
+    python -m tests.live.record compare A.npz B.npz [--limit 0.01] [--times-plain 1.5]
 
 Record one host with the extension and one with another, or two hosts, and compare: mean and largest difference of each
-case in steps of 255. With --limit the exit status is 1 where a mean is above it.
+case in steps of 255. The exit status is 1 where a mean is above --limit, or above --times-plain times the mean of the
+plain images of the same sampler.
 """
 
 import argparse
@@ -62,9 +63,9 @@ def record(host: Host, names: dict[str, str], frames: int, steps: int, cases: li
     return recorded
 
 
-def compare(a: Path, b: Path, limit: float | None) -> bool:
-    """Print the differences of two recordings; whether all means are within the limit."""
-    good = True
+def compare(a: Path, b: Path, limit: float | None, times_plain: float | None) -> bool:
+    """Print the differences of two recordings; whether all means are within the limits."""
+    good, plain = True, {}
     with np.load(a) as first, np.load(b) as second:
         for case in first.files:
             if case not in second.files:
@@ -75,8 +76,15 @@ def compare(a: Path, b: Path, limit: float | None) -> bool:
                 good = False
                 continue
             gap = np.abs(first[case].astype(int) - second[case].astype(int))
-            good &= limit is None or gap.mean() <= limit
-            print(f"{case:24} mean {gap.mean():.5f}  max {gap.max()}")
+            mean, sampler = gap.mean(), case.split(maxsplit=1)[1]
+            good &= limit is None or mean <= limit
+            ratio = ""
+            if CASES[case][0] is None:
+                plain[sampler] = mean
+            elif sampler in plain:
+                good &= times_plain is None or mean <= times_plain * plain[sampler]
+                ratio = f"  {mean / plain[sampler]:.2f} x plain" if plain[sampler] else ""
+            print(f"{case:24} mean {mean:.5f}  max {gap.max()}{ratio}")
     return good
 
 
@@ -86,8 +94,9 @@ def main(argv: list[str]) -> int:
         cli.add_argument("first", type=Path)
         cli.add_argument("second", type=Path)
         cli.add_argument("--limit", type=float, help="the largest mean difference that is good")
+        cli.add_argument("--times-plain", type=float, help="the same, as a multiple of the plain images' difference")
         given = cli.parse_args(argv[1:])
-        return 0 if compare(given.first, given.second, given.limit) else 1
+        return 0 if compare(given.first, given.second, given.limit, given.times_plain) else 1
     cli = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     cli.add_argument("url")
     cli.add_argument("out", type=Path)
