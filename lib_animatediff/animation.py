@@ -26,7 +26,7 @@ from lib_animatediff.motion.files import list_motion_modules
 from lib_animatediff.noise.initial import arrange_noise
 from lib_animatediff.noise.ramp import blend_first_last
 from lib_animatediff.output import show, unwritable, write_videos
-from lib_animatediff.plan import AnimationPlan, frame_count, make_plan, plan_travel, shared_frames
+from lib_animatediff.plan import AnimationPlan, frame_count, make_plan, plan_travel, sampled_frames, shared_frames
 from lib_animatediff.request import AnimationRequest
 from lib_animatediff.run import sample_animated, sample_animated_img2img
 from lib_animatediff.unet.hooks import check_fits
@@ -98,7 +98,7 @@ class Animation:
         set_instance_attribute(p, "init", init)
         if self.request is None:
             return
-        p.batch_size = frame_count(self.request)
+        p.batch_size = sampled_frames(self.request)
         p.do_not_save_grid = True
         if "PNG" not in self.request.format or self.settings.frames_in_own_folder():
             p.do_not_save_samples = True
@@ -115,9 +115,10 @@ class Animation:
         if missing and not set(request.format) - set(missing) - {"TXT", "Frame"}:
             raise UnsupportedError(next(iter(missing.values())))
         images = getattr(p, "init_images", None)
-        if images and len(images) not in (1, frame_count(request)):
+        if images and len(images) not in (1, sampled_frames(request)):
             raise FIELD["video_length"].error(
-                f"img2img got {len(images)} images for {frame_count(request)} frames. Give one image or one per frame.",
+                f"img2img got {len(images)} images for {sampled_frames(request)} frames. Give one image or one per "
+                "frame.",
             )
         if request.interp == "FILM":
             self.between = film_between(self.settings.film_file(), self.host.device())
@@ -127,7 +128,7 @@ class Animation:
         self.host.check(p)
         model = self.models.get(motion_module_path(self.settings.model_folder(), request.model))
         check_fits(self.host.unet(p), model)
-        if request.positions == "trained" and min(request.batch_size, frame_count(request)) > model.pe_length:
+        if request.positions == "trained" and min(request.batch_size, sampled_frames(request)) > model.pe_length:
             raise FIELD["batch_size"].error(
                 f"{request.batch_size} frames in one context window are more than the {model.pe_length} positions that "
                 f"{model.path.name} knows. Use {model.pe_length} or less, or stretch them (positions: stretched); "
@@ -249,6 +250,16 @@ class Animation:
             self.plan.motion_model.release()
             self.plan.motion_model.to("cpu")
 
+    def after_sampling(self, sampled: Any) -> None:
+        """Keep the frames of the video, where a whole context was sampled, before the host decodes them."""
+        if self.plan is None:
+            return
+        frames = frame_count(self.request)
+        if isinstance(sampled.samples, list):  # of a kind of the host's own, which says they are decoded already
+            del sampled.samples[frames:]
+        else:
+            sampled.samples = sampled.samples[:frames]
+
     def count_batch(self, images: Sequence[Any]) -> None:
         """Remember how many frames the host decoded in one of its batches (one batch is one video)."""
         self.batches.append(len(images))
@@ -257,6 +268,7 @@ class Animation:
         """Last hook: write the videos and hand them to the host."""
         if self.plan is None or not self.batches:
             return
+        self._drop_unseen(processed)
         in_script = bool(p.script_args and p.script_args[0])  # one of the scripts dropdown uses the images itself
         own_png = "PNG" in self.request.format and self.settings.frames_in_own_folder()
         options = self.settings.writer_options()
@@ -264,6 +276,16 @@ class Animation:
             processed, self.batches, self.request, p.outpath_samples, options, png=own_png, between=self.between
         )
         show(processed, videos, self.request, is_api=getattr(p, "is_api", False), keep_pictures=in_script)
+
+    def _drop_unseen(self, processed: Any) -> None:
+        """Seeds and prompts of frames that were sampled and not kept."""
+        frames, sampled = frame_count(self.request), sampled_frames(self.request)
+        if frames == sampled:
+            return
+        for name in ("all_prompts", "all_negative_prompts", "all_seeds", "all_subseeds"):
+            values = getattr(processed, name)
+            kept = [values[first : first + frames] for first in range(0, len(values), sampled)]
+            setattr(processed, name, [value for video in kept for value in video])
 
 
 def motion_module_path(folder: Path, name: str) -> Path:

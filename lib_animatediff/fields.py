@@ -435,6 +435,16 @@ FIELDS: tuple[Field, ...] = (
         infotext_unless_default=True,
     ),
     Field(
+        "full_context",
+        "bool",
+        False,
+        "Animate a full context",
+        "With fewer frames than the context: sample all of it, keep the first.",
+        "full-context",
+        infotext=True,
+        infotext_unless_default=True,
+    ),
+    Field(
         "request_id",
         "name",
         "",

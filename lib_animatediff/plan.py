@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -78,6 +78,12 @@ def frame_count(request: AnimationRequest) -> int:
     return request.video_length or request.batch_size
 
 
+def sampled_frames(request: AnimationRequest) -> int:
+    """Frames that are sampled: those of the video, or a whole context of which the video is the beginning."""
+    frames = frame_count(request)
+    return max(frames, request.batch_size) if request.full_context else frames
+
+
 def plan_travel(
     request: AnimationRequest, prompt: str, negative: str, fields: tuple[str, str] = ("prompt", "negative_prompt")
 ) -> Travel | None:
@@ -93,6 +99,7 @@ def plan_travel(
     ]
     if not any(found):
         return None
+    found = [travel and replace(travel, frames=sampled_frames(request)) for travel in found]
     return Travel(*found, BLENDS[request.prompt_interpolation], EASINGS[request.prompt_easing])
 
 
@@ -102,6 +109,7 @@ def plan_curve(request: AnimationRequest, name: str) -> torch.Tensor | None:
         values = parse_curve(getattr(request, name)).values(frame_count(request))
     except ValueError as error:
         raise FIELD[name].error(str(error)) from None
+    values += values[-1:] * (sampled_frames(request) - len(values))
     return None if set(values) == {1.0} else torch.tensor(values)
 
 
@@ -114,7 +122,7 @@ def plan_windows(request: AnimationRequest) -> Callable[[int, int], list[list[in
             phases,
             step,
             total_steps,
-            frames=frame_count(request),
+            frames=sampled_frames(request),
             context=request.batch_size,
             stride=request.stride,
             overlap=shared_frames(request),
@@ -126,7 +134,7 @@ def plan_windows(request: AnimationRequest) -> Callable[[int, int], list[list[in
 
 def make_plan(request: AnimationRequest, motion_model: MotionModel) -> AnimationPlan:
     """The plan for ``request`` with its motion model loaded."""
-    frames = frame_count(request)
+    frames = sampled_frames(request)
 
     def weights(window: list[int]) -> list[float]:
         return fuse_weights(len(window), request.context_fuse, shared_frames(request))

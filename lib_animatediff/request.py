@@ -68,6 +68,7 @@ class AnimationRequest:
     motion_effect: str
     positions: str
     freeinit_fast: bool
+    full_context: bool
     request_id: str
     is_i2i_batch: bool
     video_default: bool

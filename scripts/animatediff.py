@@ -9,7 +9,7 @@ from lib_animatediff.hosts import clip_order
 from lib_animatediff.hosts.detect import UNKNOWN_HOST, detect_host
 from lib_animatediff.motion.cache import loaded_models
 from lib_animatediff.motion.files import list_motion_modules
-from lib_animatediff.plan import frame_count, plan_windows
+from lib_animatediff.plan import plan_windows, sampled_frames
 from lib_animatediff.request import AnimationRequest, parse_script_args
 from lib_animatediff.timeline.picture import windows_picture
 from lib_animatediff.ui import settings, xyz
@@ -37,7 +37,7 @@ def panel_notices():
 
 def picture(values):
     request = AnimationRequest.from_mapping({**values, "enable": True, "model": "any"})
-    return windows_picture(plan_windows(request), frame_count(request))
+    return windows_picture(plan_windows(request), sampled_frames(request))
 
 
 ACTIONS = PanelActions(
@@ -94,6 +94,10 @@ class AnimateDiffScript(scripts.Script):
     def process_before_every_sampling(self, p, *args, **kwargs):
         if animation := Animation.of(p):
             animation.before_sampling(p)
+
+    def post_sample(self, p, ps, *args):
+        if animation := Animation.of(p):
+            animation.after_sampling(ps)
 
     def postprocess_batch_list(self, p, pp, *args, **kwargs):
         if animation := Animation.of(p):

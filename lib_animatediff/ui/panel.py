@@ -25,7 +25,7 @@ TRAVEL_HELP = (
     "Lines above and below them hold for every frame.</p>"
 )
 
-_IN_THE_PICTURE = ("video_length", "batch_size", "stride", "overlap", "closed_loop", "context_schedule")
+_IN_THE_PICTURE = ("video_length", "batch_size", "stride", "overlap", "closed_loop", "context_schedule", "full_context")
 
 # What an infotext that names AnimateDiff means by leaving these out.
 _MEANT_BY_SILENCE = MappingProxyType(
@@ -106,7 +106,7 @@ def build_panel(tab: str, actions: PanelActions, defaults: Mapping[str, object] 
             with gr.Row():
                 add("context_schedule", "context_fuse")
             picture = gr.HTML(elem_id=f"{tab}-ad-windows")
-            add("initial_noise")
+            add("initial_noise", "full_context")
         with gr.Accordion("Motion", open=False):
             with gr.Row():
                 add("motion_scale", "motion_effect")

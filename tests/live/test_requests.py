@@ -214,6 +214,17 @@ def test_free_init_samples_as_often_as_it_is_told(host, probe):
     assert "freeinit_iters: 3" in made.infotext
 
 
+def test_a_full_context_is_sampled_and_its_beginning_shown(host, probe):
+    whole = host.animate(probe={}, video_length=6, batch_size=6)
+    wanted = {"video_length": 3, "batch_size": 6, "full_context": True}
+    made = host.animate(probe={}, format=["Frame", "GIF"], request={"n_iter": 2}, **wanted)
+    assert max(host.seen()["rows"]) == 12
+    assert made.formats == ["GIF", "GIF", *["PNG"] * 6]
+    assert media.difference(made.frames[:3], whole.frames[:3]) <= 1
+    assert made.info["all_seeds"] == [1, 2, 3, 7, 8, 9]
+    assert len(made.info["infotexts"]) == len(made.info["all_prompts"]) == 6
+
+
 def test_free_inits_fast_sampling_takes_fewer_steps_at_first(host, probe):
     request = {"steps": 4}
     host.animate(probe={}, request=request)

@@ -252,6 +252,45 @@ def test_a_prompt_that_went_wrong_on_the_way_is_not_sampled(scene):
         p.sampler.sample(p, torch.zeros(1))
 
 
+def test_a_full_context_is_sampled_and_its_beginning_kept(scene):
+    sampled, kept = 8, 3
+    p = Processing(scene.out, n_iter=2, all_prompts=["0: a\n2: b"] * 2 * sampled)
+    p.all_negative_prompts = [""] * 2 * sampled
+    one = animation(scene, video_length=kept, batch_size=sampled, full_context=True, motion_scale="0:1, 2:3")
+    one.begin(p)
+    assert p.batch_size == sampled
+    p.init()
+    assert (one.plan.frames, one.plan.context) == (sampled, sampled)
+    assert one.plan.motion_scale.tolist() == [1, 2, 3, 3, 3, 3, 3, 3]
+    p.prompts, p.negative_prompts = p.all_prompts[:sampled], p.all_negative_prompts[:sampled]
+    one.before_encoding(p)
+    assert p.prompts == ["a", "a"] + ["b"] * 6
+    for samples in (torch.zeros(sampled, 4, 8, 8), [1] * sampled):
+        of_host = SimpleNamespace(samples=samples)
+        one.after_sampling(of_host)
+        assert len(of_host.samples) == kept
+        assert type(of_host.samples) is type(samples)
+        one.count_batch(of_host.samples)
+    processed = generated(p, [Image.new("RGB", (16, 16), (i, 0, 0)) for i in range(2 * kept)], 2)
+    processed.all_seeds = list(range(2 * sampled))
+    processed.all_subseeds, processed.all_prompts = list(range(2 * sampled)), p.all_prompts
+    processed.all_negative_prompts = p.all_negative_prompts
+    one.finish(p, processed)
+    assert processed.all_seeds == processed.all_subseeds == [0, 1, 2, 8, 9, 10]
+    assert len(processed.all_prompts) == len(processed.all_negative_prompts) == 2 * kept
+    assert [Path(picture.already_saved_as).name for picture in processed.images] == ["00000-0.gif", "00001-8.gif"]
+
+
+def test_longer_videos_have_no_use_for_a_full_context(scene):
+    p = Processing(scene.out, all_prompts=["a"] * 20, all_negative_prompts=[""] * 20)
+    one = animation(scene, video_length=20, batch_size=8, full_context=True)
+    one.begin(p)
+    p.init()
+    of_host = SimpleNamespace(samples=torch.zeros(20, 4, 8, 8))
+    one.after_sampling(of_host)
+    assert (p.batch_size, one.plan.frames, len(of_host.samples)) == (20, 20, 20)
+
+
 def test_a_second_generation_with_the_same_object_starts_anew(scene):
     p, _ = run(scene)
     Animation.forget(p)

@@ -98,14 +98,14 @@ def test_the_contracts_defaults():
         # ours
         "prompt_interpolation": "slerp", "prompt_easing": "linear", "context_schedule": "uniform",
         "context_fuse": "pyramid", "initial_noise": "per frame", "motion_scale": "1", "motion_effect": "1",
-        "positions": "trained", "freeinit_fast": False,
+        "positions": "trained", "freeinit_fast": False, "full_context": False,
     }  # fmt: skip
 
 
 def test_the_arguments_keep_the_contracts_order():
     ours = [
         "prompt_interpolation", "prompt_easing", "context_schedule", "context_fuse", "initial_noise", "motion_scale",
-        "motion_effect", "positions", "freeinit_fast",
+        "motion_effect", "positions", "freeinit_fast", "full_context",
     ]  # fmt: skip
     txt2img = [row.name for row in panel_fields("txt2img")]
     assert txt2img == [
