@@ -15,6 +15,7 @@ from lib_animatediff.timeline.picture import windows_picture
 from lib_animatediff.ui import settings, xyz
 from lib_animatediff.ui.notices import notices, other_animatediff, rival_sentence
 from lib_animatediff.ui.panel import PanelActions, build_panel
+from lib_animatediff.video import opener
 
 
 def motion_modules():
@@ -113,6 +114,8 @@ def before_ui():
         xyz.register_axes(motion_modules)
 
 
+opener.register()
+script_callbacks.on_script_unloaded(opener.unregister)
 script_callbacks.on_ui_settings(settings.add_options)
 script_callbacks.on_before_ui(before_ui)
 script_callbacks.on_cfg_denoiser(clip_order.on_cfg_denoiser)

@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from modules import shared
-from modules.gradio_extensons import js_argument
+from modules.gradio_extensons import GRADIO_4, js_argument
 from modules.infotext_utils import ParamBinding, register_paste_params_button
 from modules.ui_components import ToolButton
 
@@ -48,8 +48,9 @@ def create_output_panel(tabname: str, outdir: str, toprow=None) -> OutputPanel:
     with gr.Column(elem_id=f"{tabname}_results"), gr.Column(variant="panel", elem_id=f"{tabname}_results_panel"):
         with gr.Group(elem_id=f"{tabname}_gallery_container"):
             gr.HTML(elem_id=f"{tabname}_progress", value="")
+            shows_only = {"interactive": False} if GRADIO_4 else {}  # or the empty gallery asks for files
             panel.gallery = gr.Gallery(
-                label="Output", show_label=False, elem_id=f"{tabname}_gallery", columns=4, preview=True
+                label="Output", show_label=False, elem_id=f"{tabname}_gallery", columns=4, preview=True, **shows_only
             )
         with gr.Row(elem_classes="image-buttons", elem_id=f"image_buttons_{tabname}"):
             send = ToolButton("\U0001f5bc\ufe0f", elem_id=f"{tabname}_send_to_img2img")
