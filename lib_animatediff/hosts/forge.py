@@ -138,7 +138,9 @@ def _leave_memory_manager(motion_model: Any) -> None:
     patcher = vars(motion_model).pop(_PATCHER)
     for name in _MEMORY_MANAGERS:
         loaded = getattr(sys.modules.get(name), "current_loaded_models", [])
-        loaded[:] = [entry for entry in loaded if entry.model is not patcher]
+        for entry in [entry for entry in loaded if entry.model is patcher]:
+            entry.model_unload()  # the manager's own books: what it believes to be on the device
+            loaded.remove(entry)
 
 
 def _compute_dtype(model: Any) -> torch.dtype:

@@ -255,9 +255,11 @@ def test_forges_memory_manager_hears_of_one_window_and_of_the_motion_model(monke
         assert own.extra_model_patchers_during_sampling == []
         assert own.model_options == {}
     assert len(patchers) == 1, "the manager would count the motion model twice"
-    loaded.current_loaded_models.append(SimpleNamespace(model=patcher))
+    unloaded = []
+    loaded.current_loaded_models.append(SimpleNamespace(model=patcher, model_unload=lambda: unloaded.append(patcher)))
     motion.release()  # without it the manager's list would keep the weights in memory for ever
     assert loaded.current_loaded_models == [checkpoint]
+    assert unloaded == [patcher]
     motion.release()
 
 
