@@ -217,6 +217,10 @@ class Host:
     def probe_state(self) -> dict:
         return self.get("/animatediff-probe/state")
 
+    def engine(self) -> str:
+        """ "forge" for the Forge family, which batches by free memory and not by options, else "a1111"."""
+        return self.probe_state()["engine"]
+
     def seen(self) -> dict:
         """What the probe saw in the last run that carried one of its arguments."""
         return self.probe_state()["last"]

@@ -37,7 +37,10 @@ def test_prompts_of_any_length_without_motion_are_the_plain_batch(host, probe, f
 def test_an_unpadded_long_prompt_is_computed_apart_from_the_negative(host, probe, options):
     options(pad_cond_uncond=False, pad_cond_uncond_v0=False)
     host.animate(probe={}, request={"prompt": LONG})
-    assert set(host.seen()["rows"]) == {host.frames}
+    if host.engine() == "forge":  # repeats the shorter one where that makes them fit
+        assert set(host.seen()["rows"]) <= {host.frames, 2 * host.frames}
+    else:
+        assert set(host.seen()["rows"]) == {host.frames}
 
 
 @pytest.mark.parametrize("option", ["pad_cond_uncond", "pad_cond_uncond_v0"])
@@ -56,6 +59,8 @@ def test_batch_cond_uncond_off_equals_on(host, modules, options, family):
 
 
 def test_batch_cond_uncond_off_computes_prompt_and_negative_apart(host, probe, options):
+    if host.engine() == "forge":
+        pytest.skip("the Forge family decides by the memory that is free")
     options(batch_cond_uncond=False)
     host.animate(probe={})
     assert set(host.seen()["rows"]) == {host.frames}

@@ -16,6 +16,7 @@ out those that nobody ever set). Every change is on one instance and is taken ba
 """
 
 import hashlib
+import importlib.util
 import os
 import socket
 from contextlib import ExitStack
@@ -249,6 +250,7 @@ def add_route(_demo, app):
         return {
             "model": state_of_model(),
             "last": ProbeScript.last_notes,
+            "engine": "forge" if importlib.util.find_spec("modules_forge") else "a1111",
             "machine": socket.gethostname(),
             "folder": os.getcwd(),
         }
