@@ -74,6 +74,7 @@ class SamplingRun:
             self._attach()
             extra["cond"], extra["uncond"] = swapped
         self._order.parts = count_parts(extra["cond"])
+        self.host.check_conds(extra["cond"])
 
         windows = self.plan.windows(self.denoiser.step, self.denoiser.total_steps or 1)
         if len(windows) == 1:

@@ -94,6 +94,14 @@ class Forge(WebUI):
         """Forge evaluates each part of an ``AND`` prompt as a batch of all frames: nothing is to be sorted."""
         return nullcontext(ClipOrder())
 
+    def check_conds(self, cond: Any) -> None:
+        """Forge takes the weights of ``AND`` parts from one frame for all of them."""
+        if len({tuple(part.weight for part in parts) for parts in cond.batch}) > 1:
+            raise UnsupportedError(
+                "This WebUI knows one weight of each AND part for all frames; the prompts of this animation have "
+                "several. Give the parts the same weights in every keyframe."
+            )
+
     @contextmanager
     def window(self, p: Any, frames: Sequence[int]) -> Iterator[None]:
         """reForge's dynamic clip skip: the denoiser takes the step's prompts from ``p``, whatever it was given."""

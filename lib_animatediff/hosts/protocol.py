@@ -55,6 +55,9 @@ class Host(Protocol):
     def room(self, p: Any, motion_model: nn.Module, window: int) -> AbstractContextManager[None]:
         """While open, the host's memory manager reckons with ``motion_model`` and with batches of ``window`` frames."""
 
+    def check_conds(self, cond: Any) -> None:
+        """Raise UnsupportedError for prompts of the frames that this engine cannot tell apart."""
+
     def window(self, p: Any, frames: Sequence[int]) -> AbstractContextManager[None]:
         """While open, what ``p`` itself holds per frame, and the denoiser will read there, is of these frames alone."""
 

@@ -90,6 +90,9 @@ class WebUI:
         """Nothing to tell: this host counts no memory."""
         return nullcontext()
 
+    def check_conds(self, cond: Any) -> None:
+        """Each frame may have parts and weights of its own."""
+
     def window(self, p: Any, frames: Sequence[int]) -> AbstractContextManager[None]:
         """Nothing to cut: the denoiser gets everything per frame as arguments."""
         return nullcontext()

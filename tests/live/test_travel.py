@@ -37,7 +37,7 @@ def test_frames_between_are_on_their_way(host, probe, interpolation):
 
 FORMS = {
     "unequal lengths": f"0: a cat\n2: {LONG}",
-    "AND": "0: a cat AND a tree\n2: a dog AND a house:0.5",
+    "AND": "0: a cat AND a tree:0.5\n2: a dog AND a house:0.5",
     "prompt editing": "0: a [cat:lion:0.5]\n2: a [dog|wolf]",
     "emphasis": "0: a (cat:1.3)\n2: a [dog]",
 }
@@ -46,6 +46,18 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_windows_of_a_travelling_prompt_are_one_window(host, probe, form):
     request, off = {"prompt": FORMS[form], "steps": 4}, {"motion": "off"}
+    one = host.animate(probe=off, request=request, video_length=6, batch_size=6).frames
+    windows = host.animate(probe=off, request=request, video_length=6, batch_size=4, overlap=2).frames
+    assert media.difference(one, windows) <= 1
+
+
+def test_weights_of_parts_travel_or_are_refused(host, probe):
+    request, off = {"prompt": "0: a cat AND a tree\n2: a dog AND a house:0.5", "steps": 4}, {"motion": "off"}
+    if host.engine() == "forge":  # knows one weight for all frames
+        answer = host.try_animate(probe=off, request=request)
+        assert answer.status == 422
+        assert "same weights in every keyframe" in answer.error()
+        return
     one = host.animate(probe=off, request=request, video_length=6, batch_size=6).frames
     windows = host.animate(probe=off, request=request, video_length=6, batch_size=4, overlap=2).frames
     assert media.difference(one, windows) <= 1

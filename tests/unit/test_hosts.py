@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from lib_animatediff.errors import UnsupportedError
 from lib_animatediff.motion.files import MotionModel
 from lib_animatediff.noise.schedule import alphas_cumprod, rescale_zero_terminal_snr
 
@@ -261,6 +262,17 @@ def test_forges_memory_manager_hears_of_one_window_and_of_the_motion_model(monke
     assert loaded.current_loaded_models == [checkpoint]
     assert unloaded == [patcher]
     motion.release()
+
+
+def test_forge_refuses_weights_of_parts_that_differ_between_frames(monkeypatch):
+    def frame(*weights):
+        return [SimpleNamespace(weight=weight) for weight in weights]
+
+    host = ForgeScene(monkeypatch).host
+    host.check_conds(SimpleNamespace(batch=[frame(1, 0.5), frame(1, 0.5)]))
+    with pytest.raises(UnsupportedError, match="same weights in every keyframe"):
+        host.check_conds(SimpleNamespace(batch=[frame(1, 0.5), frame(1, 0.4)]))
+    A1111Scene(monkeypatch).host.check_conds(SimpleNamespace(batch=[frame(1), frame(2)]))
 
 
 def test_reforges_dynamic_clip_skip_is_cut_to_the_window(monkeypatch):

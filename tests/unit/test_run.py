@@ -98,6 +98,9 @@ class Host:
     def room(self, p, motion_model, window):
         return self._schedule()
 
+    def check_conds(self, cond):
+        assert len(cond.batch)
+
     def window(self, p, frames):
         return self._schedule()
 
