@@ -103,12 +103,17 @@ def plan_travel(
     return Travel(*found, BLENDS[request.prompt_interpolation], EASINGS[request.prompt_easing])
 
 
-def plan_curve(request: AnimationRequest, name: str) -> torch.Tensor | None:
-    """A field's value for each frame, None where it is 1 throughout; RequestError for a key outside the animation."""
+def curve_values(request: AnimationRequest, name: str) -> list[float]:
+    """A field's value for each frame of the video; RequestError for a key outside the animation."""
     try:
-        values = parse_curve(getattr(request, name)).values(frame_count(request))
+        return parse_curve(getattr(request, name)).values(frame_count(request))
     except ValueError as error:
         raise FIELD[name].error(str(error)) from None
+
+
+def plan_curve(request: AnimationRequest, name: str) -> torch.Tensor | None:
+    """A field's value for each sampled frame, None where it is 1 throughout; RequestError as ``curve_values``."""
+    values = curve_values(request, name)
     values += values[-1:] * (sampled_frames(request) - len(values))
     return None if set(values) == {1.0} else torch.tensor(values)
 

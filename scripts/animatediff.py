@@ -9,9 +9,9 @@ from lib_animatediff.hosts import clip_order
 from lib_animatediff.hosts.detect import UNKNOWN_HOST, detect_host
 from lib_animatediff.motion.cache import loaded_models
 from lib_animatediff.motion.files import list_motion_modules
-from lib_animatediff.plan import plan_windows, sampled_frames
+from lib_animatediff.plan import curve_values, plan_windows, sampled_frames
 from lib_animatediff.request import AnimationRequest, parse_script_args
-from lib_animatediff.timeline.picture import windows_picture
+from lib_animatediff.timeline.picture import curve_picture, windows_picture
 from lib_animatediff.ui import settings, xyz
 from lib_animatediff.ui.notices import notices, other_animatediff, rival_sentence
 from lib_animatediff.ui.panel import PanelActions, build_panel
@@ -36,13 +36,23 @@ def panel_notices():
     return notices(motion_modules, None if detect_host() else UNKNOWN_HOST)
 
 
-def picture(values):
+def drawn_windows(values):
     request = AnimationRequest.from_mapping({**values, "enable": True, "model": "any"})
     return windows_picture(plan_windows(request), sampled_frames(request))
 
 
+def drawn_curves(values):
+    request = AnimationRequest.from_mapping(values)
+    return "".join(curve_picture(curve_values(request, name), 0, 2) for name in ("motion_scale", "motion_effect"))
+
+
 ACTIONS = PanelActions(
-    models=motion_modules, notices=panel_notices, to_cpu=move_to_cpu, remove=remove_from_memory, picture=picture
+    models=motion_modules,
+    notices=panel_notices,
+    to_cpu=move_to_cpu,
+    remove=remove_from_memory,
+    windows=drawn_windows,
+    curves=drawn_curves,
 )
 
 

@@ -1,4 +1,4 @@
-"""A small picture of the context windows: time from left to right, one row of bars for each step."""
+"""Small pictures for the panel, as SVG: context windows, and curves; time runs from left to right."""
 
 from __future__ import annotations
 
@@ -35,6 +35,29 @@ def windows_picture(windows: Callable[[int, int], Sequence[Sequence[int]]], fram
         f'<svg viewBox="0 0 {_WIDTH} {y}" width="100%" role="img" aria-label="Context windows of some steps">'
         f"<title>Frames from left to right; a bar is a context window, a group of bars a step</title>"
         f"{''.join(labels)}{''.join(rows)}</svg>"
+    )
+
+
+def curve_picture(values: Sequence[float], low: float, high: float) -> str:
+    """SVG of one value per frame between ``low`` and ``high``, the ends of the scale where the values stay inside."""
+    bottom, top = min(low, *values), max(high, *values)
+    height, right = 44, _WIDTH - 2
+
+    def y(value: float) -> float:
+        return 4 + (top - value) / ((top - bottom) or 1) * (height - 8)
+
+    xs = [_MARGIN + (right - _MARGIN) * i / max(1, len(values) - 1) for i in range(len(values))]
+    points = " ".join(f"{x:.1f},{y(value):.1f}" for x, value in zip(xs, values, strict=True))
+    if len(values) == 1:
+        points += f" {right},{y(values[0]):.1f}"
+    labels = "".join(
+        f'<text x="0" y="{y(value) + 3:.1f}" font-size="9" fill="currentColor">{value:g}</text>'
+        for value in (top, bottom)
+    )
+    return (
+        f'<svg viewBox="0 0 {_WIDTH} {height}" width="100%" role="img" aria-label="Value of each frame">'
+        f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.5" opacity="0.8"/>'
+        f"{labels}</svg>"
     )
 
 

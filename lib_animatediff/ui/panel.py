@@ -25,7 +25,9 @@ TRAVEL_HELP = (
     "Lines above and below them hold for every frame.</p>"
 )
 
-_IN_THE_PICTURE = ("video_length", "batch_size", "stride", "overlap", "closed_loop", "context_schedule", "full_context")
+_LENGTH = ("video_length", "batch_size", "full_context")
+_OF_WINDOWS = (*_LENGTH, "stride", "overlap", "closed_loop", "context_schedule")
+_OF_CURVES = (*_LENGTH, "motion_scale", "motion_effect")
 
 # What an infotext that names AnimateDiff means by leaving these out.
 _MEANT_BY_SILENCE = MappingProxyType(
@@ -43,15 +45,17 @@ class PanelActions:
     """What the panel calls; nothing of it may load a checkpoint.
 
     models: names of the motion modules there are now. notices: sentences to show on top, none when all is well.
-    to_cpu, remove: the two memory buttons; they return a sentence to show, or None. picture: the context windows of a
-    request, as SVG, from its fields; raises AnimateDiffError with a sentence to show instead.
+    to_cpu, remove: the two memory buttons; they return a sentence to show, or None. windows, curves: pictures of a
+    request's context windows and of its curves, as SVG, from its fields; they raise AnimateDiffError with a sentence to
+    show instead.
     """
 
     models: Callable[[], Sequence[str]]
     notices: Callable[[], Sequence[str]]
     to_cpu: Callable[[], str | None]
     remove: Callable[[], str | None]
-    picture: Callable[[Mapping[str, object]], str]
+    windows: Callable[[Mapping[str, object]], str]
+    curves: Callable[[Mapping[str, object]], str]
 
 
 @dataclass(frozen=True)
@@ -105,11 +109,12 @@ def build_panel(tab: str, actions: PanelActions, defaults: Mapping[str, object] 
         with gr.Accordion("Context windows", open=False):
             with gr.Row():
                 add("context_schedule", "context_fuse")
-            picture = gr.HTML(elem_id=f"{tab}-ad-windows")
+            windows = gr.HTML(elem_id=f"{tab}-ad-windows")
             add("initial_noise", "full_context")
         with gr.Accordion("Motion", open=False):
             with gr.Row():
                 add("motion_scale", "motion_effect")
+            curves = gr.HTML(elem_id=f"{tab}-ad-curves")
             add("positions")
         with gr.Row():
             add("interp", "interp_x")
@@ -133,7 +138,8 @@ def build_panel(tab: str, actions: PanelActions, defaults: Mapping[str, object] 
     )
     refreshed.then(lambda name: name, inputs=[kept], outputs=[model])
 
-    _draw_on_change(picture, [made[name] for name in _IN_THE_PICTURE], actions)
+    _draw_on_change(windows, {name: made[name] for name in _OF_WINDOWS}, actions.windows)
+    _draw_on_change(curves, {name: made[name] for name in _OF_CURVES}, actions.curves)
 
     components = tuple(made[row.name] for row in panel_fields(tab))
     return Panel(tab, components, _infotext_fields(made), [])
@@ -208,17 +214,19 @@ def _memory_buttons(tab: str, actions: PanelActions) -> None:
     remove.click(lambda: _answered(actions.remove), inputs=[], outputs=[done])
 
 
-def _draw_on_change(picture: Any, shown: Sequence[Any], actions: PanelActions) -> None:
-    for component in shown:
-        component.change(lambda *values: _pictured(actions, values), inputs=list(shown), outputs=[picture])
-    picture.value = _pictured(actions, [component.value for component in shown])
+def _draw_on_change(area: Any, fields: Mapping[str, Any], draw: Callable[[Mapping[str, object]], str]) -> None:
+    """Show in ``area`` what ``draw`` makes of these fields, and again when one of their components changes."""
+    components = list(fields.values())
 
+    def drawn(*values: object) -> str:
+        try:
+            return draw(dict(zip(fields, values, strict=True)))
+        except AnimateDiffError as error:
+            return f"<p>⚠ {html.escape(str(error))}</p>"
 
-def _pictured(actions: PanelActions, values: Sequence[object]) -> str:
-    try:
-        return actions.picture(dict(zip(_IN_THE_PICTURE, values, strict=True)))
-    except AnimateDiffError as error:
-        return f"<p>⚠ {html.escape(str(error))}</p>"
+    for component in components:
+        component.change(drawn, inputs=components, outputs=[area])
+    area.value = drawn(*[component.value for component in components])
 
 
 def _answered(action: Callable[[], str | None]) -> Any:

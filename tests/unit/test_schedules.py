@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lib_animatediff.fields import FIELD
 from lib_animatediff.timeline.fuse import FUSE_KINDS, WeightedMean, fuse_weights
-from lib_animatediff.timeline.picture import windows_picture
+from lib_animatediff.timeline.picture import curve_picture, windows_picture
 from lib_animatediff.timeline.schedules import SCHEDULES, Phase, parse_schedule, windows_at
 from lib_animatediff.timeline.windows import CLOSED_LOOP_WORDS, context_windows
 from tests.unit.test_request import UNHURRIED
@@ -126,3 +126,15 @@ def test_the_picture_has_a_bar_for_each_window_and_two_for_one_that_runs_around_
     assert picture.startswith("<svg")
     many = windows_picture(lambda step, total: [[i] for i in range(1000)], 1000)
     assert many.count("<rect") == 1000, "the first step is always shown, and no more of so many"
+
+
+def test_the_picture_of_a_curve_has_a_point_for_each_frame():
+    picture = curve_picture([1.0, 1.5, 0.5], 0, 2)
+    points = picture.split('points="')[1].split('"')[0].split()
+    assert [float(point.split(",")[0]) for point in points] == [26, 252, 478]
+    heights = [float(point.split(",")[1]) for point in points]
+    assert heights == [22, 13, 31], "0 is at the bottom, 2 at the top"
+    assert ">2<" in picture
+    assert ">0<" in picture
+    assert ">5<" in curve_picture([1.0, 5.0], 0, 2)
+    assert curve_picture([1.0], 0, 2).count(",") == 2

@@ -32,7 +32,7 @@ class Recorder:
             raise self.sentence
         return self.sentence
 
-    def picture(self, values):
+    def windows(self, values):
         request = AnimationRequest.from_mapping(values)
         return f"<svg>{request.video_length} {request.context_schedule}</svg>"
 
@@ -42,7 +42,8 @@ class Recorder:
             notices=lambda: self.notices,
             to_cpu=lambda: self.act("to_cpu"),
             remove=lambda: self.act("remove"),
-            picture=self.picture,
+            windows=self.windows,
+            curves=lambda values: f"<svg>{values['motion_scale']}</svg>",
         )
 
 
@@ -185,6 +186,16 @@ def test_notices_are_shown_as_text():
     assert notice["value"].count("<p>") == 2
     _, quiet = built()
     assert by_id(quiet, "txt2img-ad-notice")["visible"] is False
+
+
+def test_pictures_follow_the_fields_and_say_what_is_wrong():
+    _, page = built()
+    assert by_id(page, "txt2img-ad-windows")["value"] == "<svg>0 uniform</svg>"
+    assert by_id(page, "txt2img-ad-curves")["value"] == "<svg>1</svg>"
+    of_windows = [24, 16, False, 1, -1, "R-P", "static"]
+    assert press(page, "txt2img-ad-context-schedule", of_windows) == ["<svg>24 static</svg>"]
+    [wrong] = press(page, "txt2img-ad-context-schedule", [*of_windows[:-1], "<b>"])
+    assert wrong.startswith("<p>⚠ AnimateDiff, Context schedule (context_schedule): &#x27;&lt;b&gt;&#x27;")
 
 
 def test_refresh_lists_the_files_there_are_now():
