@@ -5,6 +5,7 @@ from modules import script_callbacks, scripts
 from lib_animatediff import __version__
 from lib_animatediff.animation import Animation
 from lib_animatediff.errors import AnimateDiffError, UnsupportedError
+from lib_animatediff.fields import FIELD
 from lib_animatediff.hosts import clip_order
 from lib_animatediff.hosts.detect import UNKNOWN_HOST, detect_host
 from lib_animatediff.motion.cache import loaded_models
@@ -43,7 +44,8 @@ def drawn_windows(values):
 
 def drawn_curves(values):
     request = AnimationRequest.from_mapping(values)
-    return "".join(curve_picture(curve_values(request, name), 0, 2) for name in ("motion_scale", "motion_effect"))
+    rows = [FIELD[name] for name in ("motion_scale", "motion_effect")]
+    return "".join(curve_picture(row.label, curve_values(request, row.name), 0, 2) for row in rows)
 
 
 ACTIONS = PanelActions(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 
 STEPS = 20
 
-_WIDTH, _ROW, _GAP, _MARGIN = 480, 5, 4, 26
+_WIDTH, _ROW, _GAP, _MARGIN = 480, 5, 7, 26
 _MOST_BARS = 60
 
 
@@ -38,7 +39,7 @@ def windows_picture(windows: Callable[[int, int], Sequence[Sequence[int]]], fram
     )
 
 
-def curve_picture(values: Sequence[float], low: float, high: float) -> str:
+def curve_picture(title: str, values: Sequence[float], low: float, high: float) -> str:
     """SVG of one value per frame between ``low`` and ``high``, the ends of the scale where the values stay inside."""
     bottom, top = min(low, *values), max(high, *values)
     height, right = 44, _WIDTH - 2
@@ -54,6 +55,7 @@ def curve_picture(values: Sequence[float], low: float, high: float) -> str:
         f'<text x="0" y="{y(value) + 3:.1f}" font-size="9" fill="currentColor">{value:g}</text>'
         for value in (top, bottom)
     )
+    labels += f'<text x="{_MARGIN}" y="{y(top) + 3:.1f}" font-size="9" fill="currentColor">{html.escape(title)}</text>'
     return (
         f'<svg viewBox="0 0 {_WIDTH} {height}" width="100%" role="img" aria-label="Value of each frame">'
         f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.5" opacity="0.8"/>'

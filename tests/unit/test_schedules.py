@@ -129,12 +129,13 @@ def test_the_picture_has_a_bar_for_each_window_and_two_for_one_that_runs_around_
 
 
 def test_the_picture_of_a_curve_has_a_point_for_each_frame():
-    picture = curve_picture([1.0, 1.5, 0.5], 0, 2)
+    picture = curve_picture("<x>", [1.0, 1.5, 0.5], 0, 2)
     points = picture.split('points="')[1].split('"')[0].split()
     assert [float(point.split(",")[0]) for point in points] == [26, 252, 478]
     heights = [float(point.split(",")[1]) for point in points]
     assert heights == [22, 13, 31], "0 is at the bottom, 2 at the top"
+    assert "&lt;x&gt;" in picture
     assert ">2<" in picture
     assert ">0<" in picture
-    assert ">5<" in curve_picture([1.0, 5.0], 0, 2)
-    assert curve_picture([1.0], 0, 2).count(",") == 2
+    assert ">5<" in curve_picture("<x>", [1.0, 5.0], 0, 2)
+    assert curve_picture("<x>", [1.0], 0, 2).count(",") == 2
