@@ -5,7 +5,7 @@ import json
 import pickle
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 HARM = "live-test-harm-was-done"
 
@@ -66,8 +66,11 @@ def _changed(data: bytes, name_part: str, change) -> bytes:
     return joined(header, tensors)
 
 
-def malformed_files(good: bytes) -> dict[str, bytes]:
-    """Files that have to be refused, made of a good motion module and of nothing; none is harmful unless executed."""
+def malformed_files(good: bytes) -> dict[str, bytes | Callable[[], bytes]]:
+    """Files that have to be refused, made of a good motion module and of nothing; none is harmful unless executed.
+
+    What is as large as a motion module is a function, so that they need not all be in memory at once.
+    """
     slot = "up_blocks.1.motion_modules.0"
     attention = "down_blocks.0.motion_modules.0.temporal_transformer.transformer_blocks.0.attention_blocks.0"
     return {
@@ -77,9 +80,9 @@ def malformed_files(good: bytes) -> dict[str, bytes]:
         "pointer.safetensors": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1672222\n",
         "picture.safetensors": b"\x89PNG\r\n\x1a\n" + bytes(200),
         "cut in the header.safetensors": good[:1000],
-        "cut in the tensors.safetensors": good[: len(good) // 2],
-        "one byte short.safetensors": good[:-1],
-        "header too long.safetensors": struct.pack("<Q", 2**60) + good[8:],
+        "cut in the tensors.safetensors": lambda: good[: len(good) // 2],
+        "one byte short.safetensors": lambda: good[:-1],
+        "header too long.safetensors": lambda: struct.pack("<Q", 2**60) + good[8:],
         "header no json.safetensors": struct.pack("<Q", 40) + b"{" * 40 + bytes(100),
         "no tensors.safetensors": safetensors({}),
         "unknown tensors.safetensors": safetensors({"weight": (4, 4), "bias": (4,)}),
@@ -108,16 +111,16 @@ def malformed_files(good: bytes) -> dict[str, bytes]:
         "embedding.safetensors": safetensors({"emb_params": (2, 768)}),
         "upscaler.safetensors": safetensors({"conv_first.weight": (8, 3, 3, 3), "body.0.rdb1.conv1.weight": (8, 8)}),
         "one slot missing.safetensors": renamed(good, lambda name: None if slot in name else name),
-        "one tensor missing.safetensors": renamed(
+        "one tensor missing.safetensors": lambda: renamed(
             good, lambda name: None if slot in name and name.endswith("proj_in.weight") else name
         ),
-        "one tensor too many.safetensors": renamed(
+        "one tensor too many.safetensors": lambda: renamed(
             good, lambda name: name.replace("proj_in.bias", "proj_in.offset") if slot in name else name
         ),
-        "turned shape.safetensors": _changed(good, "ff.net.2.weight", lambda entry: entry["shape"].reverse()),
-        "whole numbers.safetensors": _changed(good, "proj_out.weight", lambda entry: entry.update(dtype="I32")),
-        "unknown type.safetensors": _changed(good, "proj_out.weight", lambda entry: entry.update(dtype="X32")),
-        "offsets outside.safetensors": _changed(
+        "turned shape.safetensors": lambda: _changed(good, "ff.net.2.weight", lambda entry: entry["shape"].reverse()),
+        "whole numbers.safetensors": lambda: _changed(good, "proj_out.weight", lambda entry: entry.update(dtype="I32")),
+        "unknown type.safetensors": lambda: _changed(good, "proj_out.weight", lambda entry: entry.update(dtype="X32")),
+        "offsets outside.safetensors": lambda: _changed(
             good, "proj_out.weight", lambda entry: entry.update(data_offsets=[len(good), 2 * len(good)])
         ),
         "code.ckpt": pickle.dumps({"state_dict": _Harm()}, 2),

@@ -8,7 +8,7 @@ import pytest
 
 from tests.live import media
 from tests.live.client import SCRIPT
-from tests.live.malformed_files import HARM, malformed_files, renamed
+from tests.live.malformed_files import HARM, malformed_files, renamed, safetensors, split
 from tests.unit.malformed_requests import malformed_requests
 
 REQUESTS = [case for case in malformed_requests() if case.json_safe]
@@ -62,7 +62,7 @@ def good_module(session_host, folder: Path) -> bytes:
 def files(session_host, test_folder):
     made = malformed_files(good_module(session_host, test_folder))
     for name, content in made.items():
-        (test_folder / name).write_bytes(content)
+        (test_folder / name).write_bytes(content() if callable(content) else content)
     return list(made)
 
 
@@ -105,26 +105,30 @@ def test_a_folder_is_no_motion_module(host, test_folder):
 
 
 def test_a_module_of_another_width_does_not_fit(host, test_folder, session_host):
-    """A well-formed module, cut to half its width, belongs to another family of checkpoints."""
-    narrow = _narrowed(good_module(session_host, test_folder))
-    (test_folder / "narrow.safetensors").write_bytes(narrow)
-    answer = host.try_animate(model=f"{test_folder.name}/narrow.safetensors")
+    """A well-formed module of half or twice the width belongs to another family of checkpoints."""
+    (test_folder / "other.safetensors").write_bytes(_of_another_width(good_module(session_host, test_folder)))
+    answer = host.try_animate(model=f"{test_folder.name}/other.safetensors")
     assert answer.status == 422
-    assert "narrow.safetensors" in answer.error()
+    assert "other.safetensors" in answer.error()
     assert "fit" in answer.error()
 
 
-def _narrowed(data: bytes) -> bytes:
-    from tests.live.malformed_files import safetensors, split
-
+def _of_another_width(data: bytes) -> bytes:
+    """Half of it, or twice where half would be too narrow for the 32 groups of the norms."""
     header, _ = split(data)
-    shapes = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        shape = entry["shape"]
-        shapes[name] = (*shape[:2], 2 * shape[2]) if len(shape) == 3 else tuple(2 * length for length in shape)
-    return safetensors(shapes)
+    shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+    half = min(shape[0] for name, shape in shapes.items() if name.endswith("temporal_transformer.norm.weight")) >= 64
+
+    def other(length: int) -> int:
+        return length // 2 if half else 2 * length
+
+    return safetensors(
+        {
+            name: (*shape[:2], other(shape[2])) if len(shape) == 3 else tuple(map(other, shape))
+            for name, shape in shapes.items()
+        },
+        "F16",
+    )
 
 
 def test_wrapped_names_are_the_same_module(host, test_folder, session_host):
