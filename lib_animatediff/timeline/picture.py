@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import html
+import itertools
 from collections.abc import Callable, Sequence
 
 STEPS = 20
 
-_WIDTH, _ROW, _GAP, _MARGIN = 480, 5, 7, 26
+_WIDTH, _ROW, _GAP, _MARGIN = 480, 5, 7, 34
 _MOST_BARS = 60
 
 
 def windows_picture(windows: Callable[[int, int], Sequence[Sequence[int]]], frames: int) -> str:
-    """SVG of the first steps of sampling in ``STEPS`` steps, as many as have room.
+    """SVG of the first steps of sampling in ``STEPS`` steps, as many as have room; equal ones are drawn once.
 
     A bar is as long as its window, and cut where the window leaves frames out. ``windows`` takes a step and the number
     of steps.
     """
     rows, labels, y = [], [], 2
     scale = (_WIDTH - _MARGIN) / frames
-    for step in range(STEPS):
-        of_step = windows(step, STEPS)
-        if step and len(rows) + len(of_step) > _MOST_BARS:
+    for of_steps, group in itertools.groupby(range(STEPS), key=lambda step: windows(step, STEPS)):
+        steps = [step + 1 for step in group]
+        if rows and len(rows) + len(of_steps) > _MOST_BARS:
             break
-        labels.append(f'<text x="0" y="{y + _ROW}" font-size="9" fill="currentColor">{step + 1}</text>')
-        for window in of_step:
+        label = f"{steps[0]}–{steps[-1]}" if len(steps) > 1 else f"{steps[0]}"
+        labels.append(f'<text x="0" y="{y + _ROW}" font-size="9" fill="currentColor">{label}</text>')
+        for window in of_steps:
             for first, count in _runs(window):
                 rows.append(
                     f'<rect x="{_MARGIN + first * scale:.1f}" y="{y}" width="{max(count * scale - 0.5, 0.5):.1f}" '

@@ -24,7 +24,9 @@ def test_accordion(open_page, name, theme):
     for suffix, label in {**LABELS, **(LABELS_IMG2IMG if name == "img2img" else {})}.items():
         expect(panel.element(suffix)).to_be_visible()
         expect(panel.element(suffix)).to_contain_text(label)
-    inner = ["FreeInit Params", "I2V Traditional"][: 2 if name == "img2img" else 1]
+    inner = ["Context windows", "Motion", "Prompt travel", "FreeInit Params"]
+    if name == "img2img":
+        inner.append("I2V Traditional")
     assert [text.split("\n")[0] for text in panel.accordion.locator(".label-wrap").all_inner_texts()[1:]] == inner
     for button in MEMORY_BUTTONS:
         expect(panel.accordion.get_by_role("button", name=button)).to_be_visible()

@@ -23,6 +23,16 @@ LABELS = {
     "freeinit-filter": "Filter Type",
     "freeinit-ds": "d_s",
     "freeinit-dt": "d_t",
+    "freeinit-fast": "FreeInit fast sampling",
+    "context-schedule": "Context schedule",
+    "context-fuse": "Context fuse",
+    "initial-noise": "Initial noise",
+    "full-context": "Animate a full context",
+    "motion-scale": "Motion scale",
+    "motion-effect": "Motion effect",
+    "positions": "Positions",
+    "prompt-interpolation": "Prompt interpolation",
+    "prompt-easing": "Prompt easing",
 }
 LABELS_IMG2IMG = {
     "latent-power": "Latent power",
