@@ -24,7 +24,7 @@ def windows_picture(windows: Callable[[int, int], Sequence[Sequence[int]]], fram
         steps = [step + 1 for step in group]
         if rows and len(rows) + len(of_steps) > _MOST_BARS:
             break
-        label = f"{steps[0]}–{steps[-1]}" if len(steps) > 1 else f"{steps[0]}"
+        label = f"{steps[0]}-{steps[-1]}" if len(steps) > 1 else f"{steps[0]}"
         labels.append(f'<text x="0" y="{y + _ROW}" font-size="9" fill="currentColor">{label}</text>')
         for window in of_steps:
             for first, count in _runs(window):

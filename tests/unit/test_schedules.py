@@ -124,7 +124,7 @@ def test_the_picture_has_a_bar_for_each_window_and_two_for_one_that_runs_around_
     picture = windows_picture(windows, 8)
     assert picture.count("<rect") == 3 + 1
     assert ">1<" in picture
-    assert ">2–20<" in picture
+    assert ">2-20<" in picture
     assert picture.startswith("<svg")
     many = windows_picture(lambda step, total: [[i] for i in range(1000)], 1000)
     assert many.count("<rect") == 1000, "the first step is always shown, and no more of so many"
