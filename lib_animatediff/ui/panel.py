@@ -25,6 +25,8 @@ TRAVEL_HELP = (
     "Lines above and below them hold for every frame.</p>"
 )
 
+_INDEXED_CHOICES = not gr.__version__.startswith("3.")
+
 _LENGTH = ("video_length", "batch_size", "full_context")
 _OF_WINDOWS = (*_LENGTH, "stride", "overlap", "closed_loop", "context_schedule")
 _OF_CURVES = (*_LENGTH, "motion_scale", "motion_effect")
@@ -132,11 +134,7 @@ def build_panel(tab: str, actions: PanelActions, defaults: Mapping[str, object] 
             _image_to_video(add)
         _memory_buttons(tab, actions)
 
-    model, kept = made["model"], gr.State("")
-    refreshed = refresh.click(
-        lambda chosen: _refreshed(model, chosen, actions), inputs=[model], outputs=[model, notice, kept]
-    )
-    refreshed.then(lambda name: name, inputs=[kept], outputs=[model])
+    _list_again_on_click(refresh, made["model"], notice, actions)
 
     _draw_on_change(windows, {name: made[name] for name in _OF_WINDOWS}, actions.windows)
     _draw_on_change(curves, {name: made[name] for name in _OF_CURVES}, actions.curves)
@@ -178,16 +176,27 @@ def _chosen(name: object, models: Sequence[str]) -> str:
     return name if name in models else next(iter(models), "")
 
 
-def _refreshed(component: Any, chosen: object, actions: PanelActions) -> tuple[Any, Any, object]:
-    """The list as it is now with nothing chosen, the notices, and the choice to make next.
+def _list_again_on_click(refresh: Any, model: Any, notice: Any, actions: PanelActions) -> None:
+    kept = gr.State("")
+    refreshed = refresh.click(
+        lambda chosen: _refreshed(model, chosen, actions), inputs=[model], outputs=[model, notice, kept]
+    )
+    if _INDEXED_CHOICES:
+        refreshed.then(lambda name: name, inputs=[kept], outputs=[model])
 
-    In two steps, because Gradio 4's dropdown looks up which entry its value is only when the value changes: with a new
-    list and the old value it would ignore a click on the entry that now stands where the chosen one stood.
+
+def _refreshed(component: Any, chosen: object, actions: PanelActions) -> tuple[Any, Any, object]:
+    """The list as it is now, the notices, and the choice that stays or is made.
+
+    In Gradio 4 nothing is chosen at first and the choice follows in a second step: its dropdown looks up which entry
+    its value is only when the value changes, and with a new list and the old value it would ignore a click on the entry
+    that now stands where the chosen one stood.
     """
     models = list(actions.models())
     component.choices = [(name, name) for name in models]  # for pages opened from now on
     kept = chosen if chosen else _chosen(FIELD["model"].default, models)
-    return gr.update(choices=models, value=""), gr.update(**_notice(actions.notices())), kept
+    value = "" if _INDEXED_CHOICES else kept
+    return gr.update(choices=models, value=value), gr.update(**_notice(actions.notices())), kept
 
 
 def _notice(sentences: Sequence[str]) -> dict[str, object]:
