@@ -94,7 +94,7 @@ def test_the_list_of_motion_modules_goes_by_what_the_files_are(start, modules, m
     folder = tmp_path / "models" / "animatediff"
     (folder / "deep" / "down").mkdir(parents=True)
     for name, content in malformed_files(good).items():
-        (folder / name).write_bytes(content)
+        (folder / name).write_bytes(content() if callable(content) else content)
     well_named = ["xl_sdxl_hotshot.safetensors", "lora.v3.safetensors", "deep/down/any name.safetensors"]
     for name in well_named:
         shutil.copy(module_folder / modules.v3, folder / name)
