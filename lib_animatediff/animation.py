@@ -198,18 +198,17 @@ class Animation:
             attached.close()
             if self.plan is None:
                 raise self.error or AnimateDiffError("AnimateDiff was not prepared for this run; see the log.")
-            if name == "sample_img2img" and self.ramp_noise is not None:
-                x = self._ramp(p, x)
             if getattr(p, "is_hr_pass", False):
                 # FreeInit finds the motion; a hires pass keeps the one it is given
                 plan = replace(self.plan, free_init=None, travel=self.hires_travel)
             else:
                 plan = replace(self.plan, travel=self.travel)
-            run = sample_animated if name == "sample" else sample_animated_img2img
             if name == "sample":
-                x = self._arranged(p, x)
+                run, x = sample_animated, self._arranged(p, x)
             else:
-                args = (self._arranged(p, args[0]), *args[1:])
+                run, args = sample_animated_img2img, (self._arranged(p, args[0]), *args[1:])
+                if self.ramp_noise is not None:
+                    x = self._ramp(p, x)
             try:
                 return run(self.host, plan, p, sampler, sample, x, *args, **kwargs)
             finally:

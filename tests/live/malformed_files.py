@@ -6,6 +6,7 @@ import pickle
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 HARM = "live-test-harm-was-done"
 
@@ -110,7 +111,7 @@ def malformed_files(good: bytes) -> dict[str, bytes | Callable[[], bytes]]:
         ),
         "embedding.safetensors": safetensors({"emb_params": (2, 768)}),
         "upscaler.safetensors": safetensors({"conv_first.weight": (8, 3, 3, 3), "body.0.rdb1.conv1.weight": (8, 8)}),
-        "one slot missing.safetensors": renamed(good, lambda name: None if slot in name else name),
+        "one slot missing.safetensors": lambda: renamed(good, lambda name: None if slot in name else name),
         "one tensor missing.safetensors": lambda: renamed(
             good, lambda name: None if slot in name and name.endswith("proj_in.weight") else name
         ),
@@ -132,3 +133,11 @@ def malformed_files(good: bytes) -> dict[str, bytes | Callable[[], bytes]]:
         "noise.ckpt": bytes(range(256)) * 16,
         "empty.pth": b"",
     }
+
+
+def write_malformed_files(good: bytes, folder: Path) -> list[str]:
+    """Writes them into ``folder``, one after the other; their names."""
+    made = malformed_files(good)
+    for name, content in made.items():
+        (folder / name).write_bytes(content() if callable(content) else content)
+    return list(made)

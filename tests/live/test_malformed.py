@@ -8,7 +8,7 @@ import pytest
 
 from tests.live import media
 from tests.live.client import SCRIPT
-from tests.live.malformed_files import HARM, malformed_files, renamed, safetensors, split
+from tests.live.malformed_files import HARM, renamed, safetensors, split, write_malformed_files
 from tests.unit.malformed_requests import malformed_requests
 
 REQUESTS = [case for case in malformed_requests() if case.json_safe]
@@ -60,10 +60,7 @@ def good_module(session_host, folder: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def files(session_host, test_folder):
-    made = malformed_files(good_module(session_host, test_folder))
-    for name, content in made.items():
-        (test_folder / name).write_bytes(content() if callable(content) else content)
-    return list(made)
+    return write_malformed_files(good_module(session_host, test_folder), test_folder)
 
 
 def test_each_malformed_file_is_refused_by_its_name(host, plain, files, test_folder, local_host, outputs):

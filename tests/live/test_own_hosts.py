@@ -11,7 +11,7 @@ from miniwebui import server
 from tests.live import media
 from tests.live.client import Host, choices_of
 from tests.live.conftest import PROBE_EXTENSION, ROOT
-from tests.live.malformed_files import malformed_files
+from tests.live.malformed_files import write_malformed_files
 
 OTHER_KINDS = re.compile(
     r"(empty|text|page|pointer|picture|no tensors|unknown tensors|lora|motion lora|controlnet|checkpoint|vae|embedding|"
@@ -93,8 +93,7 @@ def test_the_list_of_motion_modules_goes_by_what_the_files_are(start, modules, m
     good = (module_folder / modules.v3).read_bytes()
     folder = tmp_path / "models" / "animatediff"
     (folder / "deep" / "down").mkdir(parents=True)
-    for name, content in malformed_files(good).items():
-        (folder / name).write_bytes(content() if callable(content) else content)
+    malformed = write_malformed_files(good, folder)
     well_named = ["xl_sdxl_hotshot.safetensors", "lora.v3.safetensors", "deep/down/any name.safetensors"]
     for name in well_named:
         shutil.copy(module_folder / modules.v3, folder / name)
@@ -102,7 +101,7 @@ def test_the_list_of_motion_modules_goes_by_what_the_files_are(start, modules, m
         names = choices_of(host.script_info()[0], "Motion module")
         assert set(well_named) <= {name.replace("\\", "/") for name in names}
         # damaged motion modules are listed, so that choosing one says what is wrong; so are PyTorch's slow formats
-        assert not {name for name in malformed_files(good) if OTHER_KINDS.match(name)} & set(names)
+        assert not {name for name in malformed if OTHER_KINDS.match(name)} & set(names)
         assert len(host.animate(model="deep/down/any name.safetensors").data) == host.frames
 
 
