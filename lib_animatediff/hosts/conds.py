@@ -25,7 +25,9 @@ def conds_of_frames(cond: Any, uncond: Sequence[Any] | None, frames: Sequence[in
 
     ``uncond`` is None on hosts that leave the negative out where guidance is 1.
     """
-    return _with_batch(cond, [cond.batch[i] for i in frames]), None if uncond is None else [uncond[i] for i in frames]
+    part = copy(cond)
+    part.batch, part.shape = [cond.batch[i] for i in frames], (len(frames),)
+    return part, None if uncond is None else [uncond[i] for i in frames]
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,14 @@ class Travel:
         self, cond: Any, uncond: Sequence[Any] | None, frames: Sequence[int]
     ) -> tuple[Any, list[Any] | None]:
         """As the function ``conds_of_frames``, with every frame between two keyframes on its way."""
+        part, negatives = conds_of_frames(cond, uncond, frames)
         if self.prompt is not None:
-            batch = [self._composed(cond.batch, *self.prompt.mix(i)) for i in frames]
-        else:
-            batch = [cond.batch[i] for i in frames]
-        if uncond is None:
-            negatives = None
-        elif self.negative is not None:
+            part.batch = [self._composed(cond.batch, *self.prompt.mix(i)) for i in frames]
+        if negatives is None:
+            return part, None
+        if self.negative is not None:
             negatives = [self._schedule(uncond, *self.negative.mix(i)) for i in frames]
-        else:
-            negatives = [uncond[i] for i in frames]
-        return _with_batch(cond, batch), None if negatives is None else _of_one_length(negatives)
+        return part, _of_one_length(negatives)
 
     def _composed(self, batch: Sequence[Any], left: int, right: int, share: float) -> list[Any]:
         share = self.easing(share)
@@ -86,12 +85,6 @@ class Travel:
             return mixed
         tokens = max(one.shape[0], other.shape[0])
         return self.blend(_lengthened(one, tokens), _lengthened(other, tokens), share)
-
-
-def _with_batch(cond: Any, batch: list[Any]) -> Any:
-    part = copy(cond)
-    part.batch, part.shape = batch, (len(batch),)
-    return part
 
 
 def _entry_at(schedule: Sequence[Any], step: int) -> Any:
